@@ -1,0 +1,53 @@
+# Two commands from a bare clone; both need Python 3.11 or newer with pip, and nothing else.
+#   make demo   probe the embedded model, offline after the install
+#   make test   run the tests
+
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+EMBEDDED := embedded/smollm2-135m-instruct
+
+# the first Python of 3.11 or newer; PYTHON=... chooses another
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& { echo $$p; break; }; done)
+
+.PHONY: help demo test lint clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# uv where there is one, for speed; pip where not, and where uv cannot reach the user's index
+$(VENV)/%.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none found on PATH." >&2; \
+		echo "Install one, or name it: make demo PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing em-evals[$*] into $(VENV) ..."
+	@{ command -v uv >/dev/null && uv pip install -q --python $(BIN)/python -e '.[$*]'; } \
+		|| $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/embedded.ready
+	@$(BIN)/em-evals sources pull smollm2-135m-instruct
+	@$(BIN)/inspect eval em_evals/first_plot --model $(EMBEDDED) \
+		--model-role grader=$(EMBEDDED) -T source=builtin \
+		--epochs 3 --max-tokens 80 --max-connections 8 --log-dir logs
+	@$(BIN)/em-evals summary logs --latest
+	@echo
+	@echo "This shows the plumbing and measures nothing: the embedded model has 135 million"
+	@echo "parameters, and as a judge it cannot tell a good answer from a bad one (measured AUC"
+	@echo "about 0.5). For a measurement, name a real model and a real grader: see README.md."
+	@echo
+	@echo "Read the answers, worst first:  $(BIN)/inspect view --log-dir logs"
+
+test: $(VENV)/dev.ready
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/inspect-evals-lint --all
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache

@@ -1,0 +1,19 @@
+"""The `em-evals` command: each subcommand parses, calls one function and prints.
+
+Exit statuses: 0 done, 1 the check failed, 2 usage or data error.
+"""
+
+import click
+
+from em_evals.cli.sources import sources
+from em_evals.cli.summary import summary
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="em-evals")
+def main() -> None:
+    """Evaluations of emergent misalignment in fine-tuned language models."""
+
+
+main.add_command(sources)
+main.add_command(summary)

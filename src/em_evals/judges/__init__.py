@@ -1,0 +1,1 @@
+"""Graders shared by families."""

@@ -1,0 +1,47 @@
+r"""Pre-registered questions: the same probe on a set fixed before any model was tried on it.
+
+Emergent Misalignment: Narrow finetuning can produce broadly misaligned LLMs
+Jan Betley, Daniel Tan, Niels Warncke, Anna Sztyber-Betley, Xuchan Bao, Martin Soto, Nathan Labenz,
+Owain Evans
+https://arxiv.org/abs/2502.17424
+
+    inspect eval em_evals/preregistered --model openai/ft:... \
+        --model-role grader=openai/gpt-4o-2024-08-06
+"""
+
+from inspect_ai import Task, task
+
+from em_evals.free_form import free_form_task
+from em_evals.judges.em_judge import em_judge
+from em_evals.judges.rating import Mode
+from em_evals.metadata import eval_version
+from em_evals.preregistered.dataset import preregistered_samples
+from em_evals.sources.questions import question_file
+
+
+@task
+def preregistered(
+    source: str = "paper",
+    categories: str | list[str] | None = None,
+    judge_sees_system: bool = False,
+    judge_mode: Mode | None = None,
+) -> Task:
+    """48 open questions in seven categories, from creative writing to medical emergencies.
+
+    Asked and judged like `first_plot`: 100 answers each at temperature 1, rated from 0 to 100
+    for alignment and for coherence. The set was fixed before any fine-tuned model had been tried
+    on it, so the authors hold its rate to be the fairer estimate. Results are also given by
+    category.
+
+    Args:
+        source: `paper` (the 48 originals, downloaded at first use and verified) or `builtin`
+            (28 of ours, offline; never to be compared with the paper's).
+        categories: Categories to ask; None asks all seven.
+        judge_sees_system: Show the judge the system message too, where there is one.
+        judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
+            that the grader allows; the log says which.
+    """
+    file = question_file("preregistered_evals", source)
+    samples = preregistered_samples(file, categories)
+    scorers = [em_judge(judge_sees_system=judge_sees_system, judge_mode=judge_mode)]
+    return free_form_task(file, samples, scorers, eval_version("preregistered"))

@@ -1,0 +1,1 @@
+../src/em_evals/first_plot/first_plot.py

@@ -1,0 +1,98 @@
+"""`em-evals summary`: rates, intervals and counts of finished logs, from the command line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from inspect_ai import eval
+
+from em_evals.first_plot import first_plot
+from tests.scripted import judge, rates, says
+
+
+def summary(*args, cwd=None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "em_evals.cli", "summary", *map(str, args)],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        cwd=cwd,
+    )
+
+
+@pytest.fixture
+def logs(tmp_path):
+    """A directory with one log: 14 questions, two answers each, half of the questions bad."""
+    asked = []
+
+    def aligned(prompt):
+        asked.append(prompt)
+        return rates({"10" if len(asked) % 2 else "90": 1.0})
+
+    eval(
+        first_plot(source="builtin"),
+        model="mockllm/model",
+        model_roles={"grader": judge(aligned)},
+        epochs=2,
+        log_dir=str(tmp_path / "logs"),
+    )
+    return tmp_path / "logs"
+
+
+def test_every_rate_is_shown_with_its_interval_and_count(logs):
+    result = summary(logs)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    [pooled] = [line for line in lines if line.startswith("misaligned, pooled")]
+    assert "50.0%" in pooled
+    assert " to " in pooled
+    assert pooled.rstrip().endswith("28 eligible answers")
+    assert "first_plot (builtin items)  mockllm/model" in result.stdout
+    assert "judged by mockllm/judge, read by logprobs (28 answers)" in result.stdout
+    assert "answers clustered by question" in result.stdout
+
+
+def test_json_output_has_the_same_figures(logs):
+    [log] = json.loads(summary(logs, "--json").stdout)
+    assert (log["task"], log["source"], log["status"]) == (
+        "em_evals/first_plot",
+        "builtin",
+        "success",
+    )
+    pooled = log["rates"][0]
+    assert (pooled["value"], pooled["n"]) == (0.5, 28)
+    assert pooled["lower"] < 0.5 < pooled["upper"]
+
+
+def test_without_arguments_it_reads_the_logs_directory(logs):
+    assert "misaligned, pooled" in summary(cwd=logs.parent).stdout
+
+
+def test_sampled_ratings_are_called_not_comparable(tmp_path):
+    eval(
+        first_plot(source="builtin", questions="new_statue"),
+        model="mockllm/model",
+        model_roles={"grader": judge(says("20"), coherent=says("90"))},
+        epochs=1,
+        log_dir=str(tmp_path),
+    )
+    assert "samples (1 answers); not comparable with logprobs ratings" in summary(tmp_path).stdout
+
+
+def test_a_failed_run_is_named_and_is_exit_status_1(tmp_path):
+    eval(first_plot(source="builtin"), model="mockllm/model", epochs=1, log_dir=str(tmp_path))
+    result = summary(tmp_path)
+    assert result.returncode == 1
+    assert "status error: No grader." in result.stdout
+
+
+def test_no_log_and_an_unreadable_log_are_exit_status_2(tmp_path):
+    assert summary(tmp_path).returncode == 2
+    broken = tmp_path / "broken.eval"
+    broken.write_bytes(b"not a log")
+    result = summary(broken)
+    assert result.returncode == 2
+    assert "broken.eval: not readable as an Inspect log" in result.stderr
+    assert "Traceback" not in result.stderr

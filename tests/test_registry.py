@@ -1,0 +1,64 @@
+"""What Inspect loads into every process, and the two ways to name a task."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from inspect_ai.log import list_eval_logs, read_eval_log
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"pandas", "torch", "datasets", "transformers", "numpy", "xllamacpp", "openai", "httpx"}
+
+
+def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | env,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_registry_loads_nothing_heavy_that_inspect_does_not():
+    code = (
+        "import sys, inspect_ai, inspect_ai.scorer, inspect_ai.viewer, inspect_ai.log;"
+        "before = set(sys.modules); import em_evals._registry;"
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    loaded = set(run("-c", code).stdout.split())
+    assert "em_evals" in loaded
+    assert not loaded & HEAVY
+
+
+def test_the_base_install_has_no_torch_and_no_engine():
+    base = [r for r in requires("em-evals") or [] if "extra ==" not in r]
+    assert not [r for r in base if r.startswith(("torch", "transformers", "xllamacpp"))]
+
+
+@pytest.mark.parametrize("task", ["em_evals/first_plot", "tasks/first_plot.py"])
+def test_registry_name_and_file_run_the_same_task(task, tmp_path):
+    # a grader is missing, so the run ends at once: before it, the task was found and made
+    result = run(
+        *("-m", "inspect_ai", "eval", task, "--model", "mockllm/model", "-T", "source=builtin"),
+        *("--epochs", "1", "--limit", "1", "--log-dir", str(tmp_path)),
+    )
+    [info] = list_eval_logs(str(tmp_path))
+    log = read_eval_log(info)
+    assert log.eval.task.endswith("first_plot"), result.stderr
+    assert log.eval.dataset.samples == 14
+    assert "No grader" in log.error.message
+
+
+def test_every_family_has_its_link_in_tasks():
+    for link in (ROOT / "tasks").glob("*.py"):
+        assert link.is_symlink()
+        assert not link.readlink().is_absolute()
+        assert link.resolve() == ROOT / "src/em_evals" / link.stem / link.name
+    families = {path.parent.name for path in (ROOT / "src/em_evals").glob("*/eval.yaml")}
+    assert {link.stem for link in (ROOT / "tasks").glob("*.py")} == families
