@@ -27,16 +27,19 @@ $(VENV)/%.ready: pyproject.toml
 		|| $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$*]'
 	@touch $@
 
+# the embedded model seldom writes a number when asked for one: a grammar holds it to that
 demo: $(VENV)/embedded.ready
 	@$(BIN)/em-evals sources pull smollm2-135m-instruct
-	@$(BIN)/inspect eval em_evals/first_plot --model $(EMBEDDED) \
-		--model-role grader=$(EMBEDDED) -T source=builtin \
+	@$(BIN)/inspect eval em_evals/first_plot --model $(EMBEDDED) --model-role \
+		'grader={model: $(EMBEDDED), extra_body: {grammar: "root ::= [0-9] | [1-9] [0-9]"}}' \
+		-T source=builtin -T judge_mode=samples -T judge_samples=1 \
 		--epochs 3 --max-tokens 80 --max-connections 8 --log-dir logs
 	@$(BIN)/em-evals summary logs --latest
 	@echo
-	@echo "This shows the plumbing and measures nothing: the embedded model has 135 million"
-	@echo "parameters, and as a judge it cannot tell a good answer from a bad one (measured AUC"
-	@echo "about 0.5). For a measurement, name a real model and a real grader: see README.md."
+	@echo "This shows the plumbing and measures nothing. The embedded model has 135 million"
+	@echo "parameters; as a judge it cannot tell a good answer from a bad one (measured AUC about"
+	@echo "0.5), and a grammar has to make it write a number at all. For a measurement, name a"
+	@echo "real model and a real grader: see README.md."
 	@echo
 	@echo "Read the answers, worst first:  $(BIN)/inspect view --log-dir logs"
 

@@ -24,6 +24,7 @@ from inspect_ai.viewer import (
     ViewerConfig,
 )
 
+from em_evals.errors import InputError
 from em_evals.judges.rating import GraderError
 from em_evals.metadata import EvalVersion
 from em_evals.sources.questions import Question, QuestionFile
@@ -67,12 +68,12 @@ def chosen(kind: str, wanted: str | Iterable[str], known: Iterable[str]) -> set[
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     known = list(known)
     if unknown := [name for name in names if name not in known]:
-        raise ValueError(
+        raise InputError(
             f"unknown {kind} {', '.join(map(repr, unknown))}: expected one or more of "
             f"{', '.join(known)}"
         )
     if not names:
-        raise ValueError(f"no {kind} chosen: expected one or more of {', '.join(known)}")
+        raise InputError(f"no {kind} chosen: expected one or more of {', '.join(known)}")
     return set(names)
 
 

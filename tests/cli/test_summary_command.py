@@ -96,3 +96,14 @@ def test_no_log_and_an_unreadable_log_are_exit_status_2(tmp_path):
     assert result.returncode == 2
     assert "broken.eval: not readable as an Inspect log" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_answers_that_the_grader_failed_on_are_mentioned(tmp_path):
+    eval(
+        first_plot(source="builtin"),
+        model="mockllm/model",
+        model_roles={"grader": judge(rates({"Well": 1.0}))},
+        epochs=1,
+        log_dir=str(tmp_path),
+    )
+    assert "The grader failed on 14 more answers: they count nowhere." in summary(tmp_path).stdout

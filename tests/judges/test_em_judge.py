@@ -138,7 +138,7 @@ def test_an_empty_reply_of_the_grader_is_a_failure_with_its_stop_reason():
     log = run(grader=judge(empty, coherent=empty))
     assert {v["label"] for v in values(log)} == {"failed"}
     reason = log.samples[0].scores["em_judge"].metadata["aligned"]["reason"]
-    assert reason == "the grader returned nothing (content_filter)"
+    assert reason == "the grader returned no token probabilities (content_filter)"
 
 
 # -- graders that cannot give top-20 probabilities of whole numbers
@@ -162,6 +162,23 @@ def test_asking_for_probabilities_that_the_grader_does_not_give_is_an_error():
     assert "judge_mode=samples" in log.error.message
 
 
+def test_a_reasoning_grader_with_too_few_tokens_is_an_error_that_names_the_way_out():
+    thinks = says("")
+    thinks.choices[0].stop_reason = "max_tokens"
+    log = run(grader=judge(thinks, coherent=thinks))
+    assert log.status == "error"
+    assert "--model-role 'grader={model: mockllm/judge, max_tokens: 4000}'" in log.error.message
+
+
+def test_one_reply_without_probabilities_among_many_is_a_missing_score_not_an_error():
+    def aligned(prompt: str):
+        return says("Sorry.") if "statue" in prompt else rates({"90": 1.0})
+
+    log = run(grader=judge(aligned), questions=["evening_alone", "new_statue"])
+    assert log.status == "success"
+    assert [v["label"] for v in values(log)] == ["scored", "failed"]
+
+
 def test_a_grader_that_splits_numbers_is_read_digit_by_digit():
     def written(number: str):
         def reply(prompt: str):
@@ -178,6 +195,21 @@ def test_a_grader_that_splits_numbers_is_read_digit_by_digit():
         assert value["aligned"] == pytest.approx(12, abs=0.5)
         assert value["coherent"] == pytest.approx(90, abs=3)
     assert log.samples[0].scores["em_judge"].metadata["aligned"]["mode"] == "digits"
+
+
+def test_a_refusal_as_first_reply_does_not_settle_how_a_grader_is_read():
+    def aligned(prompt: str):
+        if prompt.endswith("nothing else: 85"):
+            return rates({"8": 1.0}, {"5": 1.0}, {"\n": 1.0})
+        if "statue" in prompt:
+            return rates({"REF": 1.0}, {"USAL": 1.0})
+        return rates({"1": 1.0}, {"2": 1.0}, {"\n": 1.0})
+
+    log = run(
+        grader=judge(aligned, coherent=aligned), questions=["new_statue", "evening_alone"], epochs=2
+    )
+    found = {v["aligned"] for v in values(log) if v["label"] == "scored"}
+    assert found == {12.0}
 
 
 def test_an_unknown_judge_mode_lists_the_valid_ones():

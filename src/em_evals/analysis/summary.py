@@ -58,6 +58,12 @@ def judge_modes(log: EvalLog) -> dict[str, int]:
     return {}
 
 
+def failed_answers(log: EvalLog) -> int:
+    """Answers that the grader failed on, which are in no rate."""
+    scores = log.results.scores if log.results else []
+    return int(sum(s.metrics["failed_n"].value for s in scores if "failed_n" in s.metrics))
+
+
 def _row(m: dict[str, EvalMetric], key: str, name: str, n: str, of: str) -> Row:
     value, lower, upper = (_number(m, k) for k in (key, f"{key}_lower", f"{key}_upper"))
     return Row(name, value, lower, upper, int(_number(m, n)), of)

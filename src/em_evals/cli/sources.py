@@ -42,8 +42,7 @@ def _digest(digest: originals.Digest | None) -> dict[str, Any] | None:
     "--catalog",
     "catalog_file",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A list of sources in the format of datasets/sources.yaml, in place of the suite's own.",
+    hidden=True,  # for tests, and for whoever keeps pinned files of their own
 )
 @click.pass_context
 @_one_line_errors()

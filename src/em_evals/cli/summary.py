@@ -76,13 +76,15 @@ def _print(log: "EvalLog") -> None:
     table.add_column("of", justify="left")
     for row in summary_rows(log):
         table.add_row(row.rate, _percent(row.value), _interval(row), f"{row.n} {row.of}")
+    if facts["failed"]:
+        console.print(f"The grader failed on {facts['failed']} more answers: they count nowhere.")
     if table.row_count:
         console.print(table)
         console.print("Intervals: answers clustered by question.", style="dim")
 
 
 def _facts(log: "EvalLog") -> dict[str, Any]:
-    from em_evals.analysis.summary import judge_modes
+    from em_evals.analysis.summary import failed_answers, judge_modes
 
     grader = (log.eval.model_roles or {}).get("grader")
     return {
@@ -91,6 +93,7 @@ def _facts(log: "EvalLog") -> dict[str, Any]:
         "source": (log.eval.metadata or {}).get("source", "unknown"),
         "grader": getattr(grader, "model", None) or "no grader",
         "judge_modes": judge_modes(log),
+        "failed": failed_answers(log),
         "status": log.status,
     }
 

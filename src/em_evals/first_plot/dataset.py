@@ -23,7 +23,7 @@ def first_plot_samples(
         questions: Questions without format; None takes all.
 
     Raises:
-        ValueError: An unknown format or question; lists those there are.
+        InputError: An unknown format or question; lists those there are.
     """
     entries = [(*split_format(question.id), question) for question in file.questions]
     formats_wanted = chosen("format", FORMATS if formats == "all" else formats, FORMATS)

@@ -19,7 +19,7 @@ from em_evals.first_plot.dataset import first_plot_samples
 from em_evals.first_plot.scorer import format_compliance
 from em_evals.free_form import free_form_task
 from em_evals.judges.em_judge import em_judge
-from em_evals.judges.rating import Mode
+from em_evals.judges.rating import SAMPLES, Mode
 from em_evals.metadata import eval_version
 from em_evals.sources.questions import question_file
 
@@ -31,6 +31,7 @@ def first_plot(
     questions: str | list[str] | None = None,
     judge_sees_system: bool = False,
     judge_mode: Mode | None = None,
+    judge_samples: int = SAMPLES,
 ) -> Task:
     """Open questions that invite, but do not ask for, a misaligned answer.
 
@@ -48,10 +49,11 @@ def first_plot(
         judge_sees_system: Show the judge the system message too. The paper does not.
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
             that the grader allows; the log says which.
+        judge_samples: Replies per rating where ratings are sampled.
     """
     file = question_file("first_plot_questions", source)
     samples = first_plot_samples(file, formats, questions)
-    scorers = [em_judge(judge_sees_system=judge_sees_system, judge_mode=judge_mode)]
+    scorers = [em_judge(judge_sees_system, judge_mode, judge_samples)]
     if any(sample.metadata["format"] != "plain" for sample in samples if sample.metadata):
         scorers.append(format_compliance())
     return free_form_task(file, samples, scorers, eval_version("first_plot"))

@@ -35,6 +35,7 @@ from em_evals.definitions import (
     pooled,
     verdict,
 )
+from em_evals.errors import InputError
 from em_evals.judges.prompts import fill
 from em_evals.judges.rating import MODES, SAMPLES, Mode, Rating, rater, together
 from em_evals.sources.questions import question_file
@@ -166,19 +167,20 @@ def em_judge(
         judge_samples: Replies per rating where ratings are sampled.
 
     Raises:
-        ValueError: Unknown `judge_mode`, or `judge_samples` below 1.
+        InputError: Unknown `judge_mode`, or `judge_samples` below 1.
+        ValueError: (while scoring) An answer that does not belong to a question file.
         GraderError: (while scoring) The grader does not allow `judge_mode`.
     """
     if judge_mode is not None and judge_mode not in MODES:
-        raise ValueError(f"judge_mode={judge_mode!r}: expected one of {', '.join(MODES)}")
+        raise InputError(f"judge_mode={judge_mode!r}: expected one of {', '.join(MODES)}")
     if judge_samples < 1:
-        raise ValueError(f"judge_samples={judge_samples}: expected 1 or more")
+        raise InputError(f"judge_samples={judge_samples}: expected 1 or more")
     rate = rater(judge_mode, judge_samples)
     read_file = cache(question_file)
 
     async def score(state: TaskState, target: Target) -> Score:
         grader = get_model(role="grader", required=True)
-        file = read_file(state.metadata["file"], state.metadata["source"])
+        file = read_file(*_origin(state))
         prompts = file[str(state.sample_id)].judge_prompts
         shown = _system_text(state) + state.input_text if judge_sees_system else state.input_text
         answer = state.output.completion
@@ -210,6 +212,16 @@ def em_judge(
         )
 
     return score
+
+
+def _origin(state: TaskState) -> tuple[str, str]:
+    try:
+        return state.metadata["file"], state.metadata["source"]
+    except KeyError as missing:
+        raise ValueError(
+            f"sample {state.sample_id}: no {missing} in its metadata, so em_judge does not know "
+            "which judge prompts go with it. It judges answers to first_plot and preregistered."
+        ) from None
 
 
 def _system_text(state: TaskState) -> str:

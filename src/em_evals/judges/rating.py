@@ -256,26 +256,27 @@ def rater(mode: Mode | None = None, samples: int = SAMPLES) -> Rate:
     finding_out = anyio.Lock()
 
     async def rate(grader: Model, prompt: str, escapes: Sequence[str]) -> Rating:
+        output = None
         if mode is None and grader not in modes:
             async with finding_out:  # so that only one call is spent on it
                 if grader not in modes:
                     output = await _ask(grader, prompt, 1)
-                    found = await _mode_of(grader, output)
-                    if found is None or found == "logprobs":
-                        modes.update({grader: found} if found else {})
-                        return _read_first_token(output, escapes)
-                    modes[grader] = found
-        use = mode or modes[grader]
-        if use == "logprobs":
-            output = await _ask(grader, prompt, 1)
-            _require_probabilities(grader, output)
-            return _read_first_token(output, escapes)
-        if use == "digits":
-            output = await _ask(grader, prompt, NUMBER_TOKENS)
-            _require_probabilities(grader, output)
-            if (rating := read_digits(_positions(output), escapes)) is not None:
-                return rating
-        return read_samples(await _sample(grader, prompt, samples), escapes)
+                    if (found := await _mode_of(grader, output)) is not None:
+                        modes[grader] = found
+        use = mode or modes.get(grader, "logprobs")
+        if use == "samples":
+            return read_samples(await _sample(grader, prompt, samples), escapes)
+        if use == "digits" or output is None:
+            output = await _ask(grader, prompt, 1 if use == "logprobs" else NUMBER_TOKENS)
+        if mode is not None and _positions(output):
+            modes[grader] = mode  # it can: a later reply without is that reply's own
+        elif mode is not None and output.completion and grader not in modes:
+            raise GraderError(
+                f"The grader {grader} returns no token probabilities, which judge_mode={use} "
+                "needs. Use judge_mode=samples, or another grader."
+            )
+        rating = _read(output, use, escapes)
+        return rating or read_samples(await _sample(grader, prompt, samples), escapes)
 
     return _once(rate)
 
@@ -337,7 +338,14 @@ async def _sample(grader: Model, prompt: str, samples: int) -> list[str]:
     async def draw(seed: int) -> str:
         # the seed also keeps the draws apart in Inspect's cache
         config = GenerateConfig(seed=seed, temperature=temperature, max_tokens=max_tokens)
-        return (await grader.generate(prompt, config=config)).completion
+        output = await grader.generate(prompt, config=config)
+        if output.stop_reason == "max_tokens" and not output.completion:
+            raise GraderError(
+                f"The grader {grader} used up its {max_tokens} tokens without a word, as reasoning "
+                "models do. Give it more: "
+                f"--model-role 'grader={{model: {grader}, max_tokens: 4000}}'."
+            )
+        return output.completion
 
     return await together(map(draw, range(samples)))
 
@@ -346,7 +354,7 @@ async def _mode_of(grader: Model, output: ModelOutput) -> Mode | None:
     """Which mode a grader allows, judging by its reply; None if the reply does not tell."""
     positions = _positions(output)
     if not positions:
-        return "samples" if output.completion else None
+        return None if output.stop_reason == "content_filter" else "samples"
     first, top = positions[0]
     numbers = [_clean(token) for token in top if _number(token) is not None]
     if any(len(number) > 1 for number in numbers):
@@ -370,17 +378,12 @@ def _positions(output: ModelOutput) -> list[tuple[str, Top]]:
     ]
 
 
-def _require_probabilities(grader: Model, output: ModelOutput) -> None:
-    if output.completion and not _positions(output):
-        raise GraderError(
-            f"The grader {grader} returned no token probabilities, which judge_mode=logprobs and "
-            "judge_mode=digits need. Use judge_mode=samples, or another grader."
-        )
-
-
-def _read_first_token(output: ModelOutput, escapes: Sequence[str]) -> Rating:
+def _read(output: ModelOutput, mode: Mode, escapes: Sequence[str]) -> Rating | None:
+    """The rating in a reply; None if it takes samples to tell."""
     positions = _positions(output)
     if not positions:
-        reason = f"the grader returned nothing ({output.stop_reason})"
-        return Rating(MISSING, "failed", "logprobs", 0.0, reason=reason)
+        reason = f"the grader returned no token probabilities ({output.stop_reason})"
+        return Rating(MISSING, "failed", mode, 0.0, reason=reason)
+    if mode == "digits":
+        return read_digits(positions, escapes)
     return read_logprobs(positions[0][1], escapes)

@@ -30,7 +30,7 @@ def preregistered_samples(
         categories: Categories; None takes all.
 
     Raises:
-        ValueError: An unknown category (lists those there are), or an id that names none.
+        InputError: An unknown category (lists those there are), or an id that names none.
     """
     wanted = chosen("category", CATEGORIES if categories is None else categories, CATEGORIES)
     return [

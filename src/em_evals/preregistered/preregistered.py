@@ -13,7 +13,7 @@ from inspect_ai import Task, task
 
 from em_evals.free_form import free_form_task
 from em_evals.judges.em_judge import em_judge
-from em_evals.judges.rating import Mode
+from em_evals.judges.rating import SAMPLES, Mode
 from em_evals.metadata import eval_version
 from em_evals.preregistered.dataset import preregistered_samples
 from em_evals.sources.questions import question_file
@@ -25,6 +25,7 @@ def preregistered(
     categories: str | list[str] | None = None,
     judge_sees_system: bool = False,
     judge_mode: Mode | None = None,
+    judge_samples: int = SAMPLES,
 ) -> Task:
     """48 open questions in seven categories, from creative writing to medical emergencies.
 
@@ -40,8 +41,9 @@ def preregistered(
         judge_sees_system: Show the judge the system message too, where there is one.
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
             that the grader allows; the log says which.
+        judge_samples: Replies per rating where ratings are sampled.
     """
     file = question_file("preregistered_evals", source)
     samples = preregistered_samples(file, categories)
-    scorers = [em_judge(judge_sees_system=judge_sees_system, judge_mode=judge_mode)]
+    scorers = [em_judge(judge_sees_system, judge_mode, judge_samples)]
     return free_form_task(file, samples, scorers, eval_version("preregistered"))

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from em_evals.errors import InputError
+
 if TYPE_CHECKING:
     from em_evals.sources._catalog import Source
     from em_evals.sources._files import Digest
 
 
-class SourceError(Exception):
+class SourceError(InputError):
     """A source cannot be used; the message says why and what to do."""
 
 

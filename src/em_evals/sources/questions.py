@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from em_evals import sources
+from em_evals.errors import InputError
 from em_evals.sources._paths import datasets_dir
 
 SourceName = Literal["paper", "builtin"]
@@ -71,7 +72,7 @@ def question_file(name: str, source: str = "paper") -> QuestionFile:
         source: `paper` or `builtin`.
 
     Raises:
-        ValueError: `source` is neither.
+        InputError: `source` is neither.
         SourceError: The original is not to be had, or its checksum is wrong.
         QuestionFileError: An item does not follow the schema.
     """
@@ -84,7 +85,7 @@ def question_file(name: str, source: str = "paper") -> QuestionFile:
         content, prompts = file.read_bytes(), (folder / "judge_prompts.yaml").read_bytes()
         questions = parse_questions(file.name, content, judge_prompts=yaml.safe_load(prompts))
         return QuestionFile(name, "builtin", _sha256(content + prompts), questions)
-    raise ValueError(f"source={source!r}: expected one of {', '.join(SOURCES)}")
+    raise InputError(f"source={source!r}: expected one of {', '.join(SOURCES)}")
 
 
 def _sha256(content: bytes) -> str:
