@@ -7,7 +7,7 @@ CPU time of that process around the run itself; imports and a first answer are r
 is the server, a process of its own.
 
     python benchmarks/throughput.py
-    python benchmarks/throughput.py --realtime --rounds 1
+    python benchmarks/throughput.py --no-realtime --rounds 1
     python benchmarks/throughput.py --llmcomp-python /path/to/venv/bin/python
 
 llmcomp (https://github.com/johny-b/llmcomp, version 1.6) is not a dependency: install it into an
@@ -17,6 +17,7 @@ environment of its own and name that environment's interpreter.
 import argparse
 import asyncio
 import contextlib
+import gc
 import importlib.util
 import json
 import math
@@ -170,6 +171,8 @@ class Work(NamedTuple):
     """Per question."""
     connections: int
     realtime: bool
+    rare_gc: bool
+    """Collect garbage rarely, as a program that owns its process may."""
 
 
 Run = Callable[[int], Callable[[], list[float]]]
@@ -304,6 +307,10 @@ def contest(name: str, work: Work) -> None:
         run = CONTESTANTS[name](work)
         run(1)
         read_served(work.url)
+        if work.rare_gc:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
         startup_cpu = time.process_time()
         start = time.perf_counter()
         read = run(work.answers)
@@ -420,6 +427,11 @@ def main() -> None:
         default=True,
         help="Inspect's log that can be watched during a run (its default: on)",
     )
+    parser.add_argument(
+        "--rare-gc",
+        action="store_true",
+        help="all contestants: gc.freeze() after startup, and higher thresholds",
+    )
     parser.add_argument("--llmcomp-python", help="interpreter of an environment with llmcomp")
     parser.add_argument("--json", action="store_true", help="every measurement, as JSON")
     options = parser.parse_args()
@@ -438,6 +450,7 @@ def main() -> None:
             answers=options.answers,
             connections=options.connections,
             realtime=options.realtime,
+            rare_gc=options.rare_gc,
         )
         for number in range(options.rounds):
             # in turns, and each starts as often as the others
@@ -452,7 +465,7 @@ def main() -> None:
     print(
         f"{len(QUESTIONS)} questions x {options.answers} answers x {REQUESTS} requests, "
         f"{options.latency:g} ms latency, {options.connections} connections, realtime log "
-        f"{'on' if options.realtime else 'off'}, median of {options.rounds} rounds; "
+        f"{'on' if options.realtime else 'off'}{', rare gc' if options.rare_gc else ''}, median of rounds: {options.rounds}; "
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
         f"Python {platform.python_version()}, inspect-ai {version('inspect-ai')}, "
         f"openai {version('openai')}"
