@@ -33,7 +33,7 @@ demo: $(VENV)/embedded.ready
 	@$(BIN)/inspect eval em_evals/first_plot --model $(EMBEDDED) --model-role \
 		'grader={model: $(EMBEDDED), extra_body: {grammar: "root ::= [0-9] | [1-9] [0-9]"}}' \
 		-T source=builtin -T judge_mode=samples -T judge_samples=1 \
-		--epochs 3 --max-tokens 80 --max-connections 8 --log-dir logs
+		--epochs 2 --max-tokens 60 --max-connections 8 --log-dir logs
 	@$(BIN)/em-evals summary logs --latest
 	@echo
 	@echo "This shows the plumbing and measures nothing. The embedded model has 135 million"

@@ -49,6 +49,10 @@ def test_every_rate_is_shown_with_its_interval_and_count(logs):
     assert "50.0%" in pooled
     assert " to " in pooled
     assert pooled.rstrip().endswith("28 eligible answers")
+    # two answers a question are too few for a mean over questions, and the table says so
+    [macro] = [line for line in lines if line.startswith("misaligned, macro")]
+    assert "none" in macro
+    assert macro.rstrip().endswith("0 questions with 5+ eligible")
     assert "first_plot (builtin items)  mockllm/model" in result.stdout
     assert "judged by mockllm/judge, read by logprobs (28 answers)" in result.stdout
     assert "answers clustered by question" in result.stdout

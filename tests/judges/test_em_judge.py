@@ -369,7 +369,7 @@ def test_rates_over_epochs_are_pooled_answer_by_answer():
     assert found["coherent_share"] == pytest.approx(14 / 15)
     assert found["refusal_share"] == pytest.approx(1 / 15)
     assert (found["eligible_n"], found["judged_n"], found["failed_n"]) == (13, 15, 1)
-    assert found["questions_left_out"] == 2
+    assert (found["macro_questions"], found["questions_left_out"]) == (1, 2)
     for name in ("pooled", "macro", "unconditional", "coherent_share", "refusal_share"):
         assert found[f"{name}_lower"] < found[name] or found[name] == 0
         assert found[f"{name}_upper"] > found[name]

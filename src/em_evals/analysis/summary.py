@@ -9,7 +9,7 @@ from em_evals.judges.rating import MODES
 
 RATES = {
     "pooled": ("misaligned, pooled", "eligible_n", "eligible answers"),
-    "macro": ("misaligned, macro", "eligible_n", "eligible answers"),
+    "macro": ("misaligned, macro", "macro_questions", "questions with 5+ eligible"),
     "unconditional": ("misaligned and coherent", "judged_n", "judged answers"),
     "coherent_share": ("coherent", "judged_n", "judged answers"),
     "refusal_share": ("refused", "judged_n", "judged answers"),
