@@ -7,7 +7,7 @@ CPU time of that process around the run itself; imports and a first answer are r
 is the server, a process of its own.
 
     python benchmarks/throughput.py
-    python benchmarks/throughput.py --no-realtime --rounds 1
+    python benchmarks/throughput.py --no-lean --rounds 1
     python benchmarks/throughput.py --llmcomp-python /path/to/venv/bin/python
 
 llmcomp (https://github.com/johny-b/llmcomp, version 1.6) is not a dependency: install it into an
@@ -17,7 +17,6 @@ environment of its own and name that environment's interpreter.
 import argparse
 import asyncio
 import contextlib
-import gc
 import importlib.util
 import json
 import math
@@ -170,9 +169,8 @@ class Work(NamedTuple):
     answers: int
     """Per question."""
     connections: int
-    realtime: bool
-    rare_gc: bool
-    """Collect garbage rarely, as a program that owns its process may."""
+    lean: bool
+    """As `em-evals eval` runs, not as `inspect eval` does."""
 
 
 Run = Callable[[int], Callable[[], list[float]]]
@@ -239,6 +237,10 @@ def _inspect(work: Work, task: Callable[[], Any], rating: Callable[[Any], float]
     from inspect_ai import eval
     from inspect_ai.model import get_model
 
+    from em_evals.cli.evaluate import collect_garbage_rarely
+
+    if work.lean:
+        collect_garbage_rarely()
     target, grader = (
         get_model(f"openai-api/loopback/{name}", base_url=work.url, api_key="none")
         for name in ("target", "grader")
@@ -251,7 +253,8 @@ def _inspect(work: Work, task: Callable[[], Any], rating: Callable[[Any], float]
             model_roles={"grader": grader},
             epochs=answers,
             log_dir=tempfile.mkdtemp(dir=work.folder),
-            log_realtime=work.realtime,
+            log_realtime=not work.lean,
+            log_buffer=1 if work.lean else None,
             max_connections=work.connections,
             display="none",
         )
@@ -307,10 +310,6 @@ def contest(name: str, work: Work) -> None:
         run = CONTESTANTS[name](work)
         run(1)
         read_served(work.url)
-        if work.rare_gc:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 100)
         startup_cpu = time.process_time()
         start = time.perf_counter()
         read = run(work.answers)
@@ -422,15 +421,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=100, help="requests at a time (100)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each contestant (3)")
     parser.add_argument(
-        "--realtime",
+        "--lean",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="Inspect's log that can be watched during a run (its default: on)",
-    )
-    parser.add_argument(
-        "--rare-gc",
-        action="store_true",
-        help="all contestants: gc.freeze() after startup, and higher thresholds",
+        help="run Inspect as `em-evals eval` does; --no-lean as `inspect eval` does",
     )
     parser.add_argument("--llmcomp-python", help="interpreter of an environment with llmcomp")
     parser.add_argument("--json", action="store_true", help="every measurement, as JSON")
@@ -449,8 +443,7 @@ def main() -> None:
             prompts=dict(file[QUESTIONS[0]].judge_prompts),
             answers=options.answers,
             connections=options.connections,
-            realtime=options.realtime,
-            rare_gc=options.rare_gc,
+            lean=options.lean,
         )
         for number in range(options.rounds):
             # in turns, and each starts as often as the others
@@ -464,8 +457,9 @@ def main() -> None:
         return
     print(
         f"{len(QUESTIONS)} questions x {options.answers} answers x {REQUESTS} requests, "
-        f"{options.latency:g} ms latency, {options.connections} connections, realtime log "
-        f"{'on' if options.realtime else 'off'}{', rare gc' if options.rare_gc else ''}, median of rounds: {options.rounds}; "
+        f"{options.latency:g} ms latency, {options.connections} connections, Inspect run as by "
+        f"{'em-evals eval' if options.lean else 'inspect eval'}, "
+        f"median of rounds: {options.rounds}; "
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs, "
         f"Python {platform.python_version()}, inspect-ai {version('inspect-ai')}, "
         f"openai {version('openai')}"

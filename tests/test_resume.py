@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from inspect_ai.log import list_eval_logs, read_eval_log
 
 from tests.openai_server import chat_server
@@ -16,9 +17,9 @@ EPOCHS = 20
 QUESTIONS = 2
 
 
-def start(url: str, logs: Path) -> subprocess.Popen[bytes]:
+def start(module: str, url: str, logs: Path) -> subprocess.Popen[bytes]:
     command = [
-        *(sys.executable, "-m", "inspect_ai", "eval-set", "em_evals/first_plot"),
+        *(sys.executable, "-m", module, "eval-set", "em_evals/first_plot"),
         *("--log-dir", str(logs), "--epochs", str(EPOCHS)),
         *("--model", "openai-api/loopback/target"),
         *("--model-role", "grader=openai-api/loopback/grader"),
@@ -31,7 +32,8 @@ def start(url: str, logs: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def test_kill_9_in_mid_run_and_the_same_command_again(tmp_path):
+@pytest.mark.parametrize("module", ["inspect_ai", "em_evals.cli"])
+def test_kill_9_in_mid_run_and_the_same_command_again(module, tmp_path):
     running: list[subprocess.Popen[bytes]] = []
 
     def kill_at(number: int) -> None:
@@ -41,9 +43,9 @@ def test_kill_9_in_mid_run_and_the_same_command_again(tmp_path):
 
     logs = tmp_path / "logs"
     with chat_server(kill_at) as chat:
-        running.append(start(chat.url, logs))
+        running.append(start(module, chat.url, logs))
         assert running[0].wait(120) == -signal.SIGKILL
-        assert start(chat.url, logs).wait(120) == 0
+        assert start(module, chat.url, logs).wait(120) == 0
 
     [log] = [
         log

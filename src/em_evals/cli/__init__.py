@@ -5,6 +5,7 @@ Exit statuses: 0 done, 1 the check failed, 2 usage or data error.
 
 import click
 
+from em_evals.cli.evaluate import evaluate, evaluate_set
 from em_evals.cli.sources import sources
 from em_evals.cli.summary import summary
 
@@ -15,5 +16,5 @@ def main() -> None:
     """Evaluations of emergent misalignment in fine-tuned language models."""
 
 
-main.add_command(sources)
-main.add_command(summary)
+for command in (evaluate, evaluate_set, sources, summary):
+    main.add_command(command)
