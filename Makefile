@@ -19,8 +19,9 @@ help:
 
 # uv where there is one, for speed; pip where not, and where uv cannot reach the user's index
 $(VENV)/%.ready: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none found on PATH." >&2; \
-		echo "Install one, or name it: make demo PYTHON=/path/to/python" >&2; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Python 3.11 or newer is needed, and $(or $(PYTHON),none on PATH) is not that." >&2; \
+		echo "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing em-evals[$*] into $(VENV) ..."
 	@{ command -v uv >/dev/null && uv pip install -q --python $(BIN)/python -e '.[$*]'; } \

@@ -254,7 +254,6 @@ def _inspect(work: Work, task: Callable[[], Any], rating: Callable[[Any], float]
             epochs=answers,
             log_dir=tempfile.mkdtemp(dir=work.folder),
             log_realtime=not work.lean,
-            log_buffer=1 if work.lean else None,
             max_connections=work.connections,
             display="none",
         )

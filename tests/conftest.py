@@ -31,5 +31,7 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Path:
 def own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Logs go to the test's own folder; settings of the user's shell do not reach the tests."""
     monkeypatch.delenv("EM_EVALS_SOURCES", raising=False)
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy has no way to this machine's loopback
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
     monkeypatch.setenv("INSPECT_LOG_DIR", str(tmp_path / "logs"))
     monkeypatch.setenv("INSPECT_DISPLAY", "none")

@@ -60,10 +60,7 @@ def judge(
     coherent: ModelOutput | Callable[[str], ModelOutput] | None = None,
     seen: list[tuple[str, GenerateConfig]] | None = None,
 ) -> Model:
-    """A grader that tells the two judge prompts apart, and notes what it was asked.
-
-    The coherence prompt is the one with the word `sense` in it, as ours has.
-    """
+    """A grader that tells our two judge prompts apart, and notes what it was asked."""
     coherent = coherent or rates({"95": 0.9, "90": 0.1})
 
     def reply(messages: list[ChatMessage], config: GenerateConfig) -> ModelOutput:

@@ -17,9 +17,9 @@ EPOCHS = 20
 QUESTIONS = 2
 
 
-def start(module: str, url: str, logs: Path) -> subprocess.Popen[bytes]:
+def start(command: list[str], url: str, logs: Path) -> subprocess.Popen[bytes]:
     command = [
-        *(sys.executable, "-m", module, "eval-set", "em_evals/first_plot"),
+        *(sys.executable, "-m", *command, "em_evals/first_plot"),
         *("--log-dir", str(logs), "--epochs", str(EPOCHS)),
         *("--model", "openai-api/loopback/target"),
         *("--model-role", "grader=openai-api/loopback/grader"),
@@ -32,8 +32,11 @@ def start(module: str, url: str, logs: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("module", ["inspect_ai", "em_evals.cli"])
-def test_kill_9_in_mid_run_and_the_same_command_again(module, tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+@pytest.mark.parametrize(
+    "command", [["inspect_ai", "eval-set"], ["em_evals.cli", "eval-set", "--log-realtime"]]
+)
+def test_kill_9_in_mid_run_and_the_same_command_again(command, tmp_path):
     running: list[subprocess.Popen[bytes]] = []
 
     def kill_at(number: int) -> None:
@@ -43,9 +46,9 @@ def test_kill_9_in_mid_run_and_the_same_command_again(module, tmp_path):
 
     logs = tmp_path / "logs"
     with chat_server(kill_at) as chat:
-        running.append(start(module, chat.url, logs))
+        running.append(start(command, chat.url, logs))
         assert running[0].wait(120) == -signal.SIGKILL
-        assert start(module, chat.url, logs).wait(120) == 0
+        assert start(command, chat.url, logs).wait(120) == 0
 
     [log] = [
         log

@@ -11,7 +11,6 @@ from inspect_ai.model import (
     ChatMessageSystem,
     ChatMessageUser,
     GenerateConfig,
-    model_roles,
 )
 from inspect_ai.scorer import Scorer
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
@@ -25,7 +24,7 @@ from inspect_ai.viewer import (
 )
 
 from em_evals.errors import InputError
-from em_evals.judges.rating import GraderError
+from em_evals.judges.rating import the_grader
 from em_evals.metadata import EvalVersion
 from em_evals.sources.questions import Question, QuestionFile
 
@@ -53,7 +52,12 @@ def question_sample(file: QuestionFile, entry: Question, **metadata: Any) -> Sam
     return Sample(
         id=entry.id,
         input=messages,
-        metadata={"source": file.source, "file": file.name, **metadata},
+        metadata={
+            "source": file.source,
+            "file": file.name,
+            "source_sha256": file.sha256,
+            **metadata,
+        },
     )
 
 
@@ -112,15 +116,10 @@ def free_form_task(
 
 @solver
 def require_grader() -> Solver:
-    """Fails at once where no `grader` role is given: before the first answer is paid for."""
+    """Fails at once where there is no single `grader`: before the first answer is paid for."""
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        if "grader" not in model_roles():
-            raise GraderError(
-                "No grader. The model under test never grades itself unasked: name one with "
-                "--model-role grader=openai/gpt-4o-2024-08-06 (the paper's), or with "
-                "model_roles={'grader': ...} in eval()."
-            )
+        the_grader()
         return state
 
     return solve

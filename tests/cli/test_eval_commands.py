@@ -1,5 +1,6 @@
 """`em-evals eval` and `eval-set`: Inspect's commands, arguments and logs."""
 
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from tests.openai_server import chat_server
 def em_evals(*args: str, url: str, cwd: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "em_evals.cli", *args],
-        env={"LOOPBACK_BASE_URL": url, "LOOPBACK_API_KEY": "none", "HOME": cwd},
+        env=os.environ | {"LOOPBACK_BASE_URL": url, "LOOPBACK_API_KEY": "none"},
         cwd=cwd,
         capture_output=True,
         check=False,
@@ -35,7 +36,7 @@ def test_eval_leaves_inspects_log_without_the_realtime_one(tmp_path):
     [info] = list_eval_logs(str(tmp_path / "logs"))
     log = read_eval_log(info)
     assert log.status == "success"
-    assert (log.eval.config.log_realtime, log.eval.config.log_buffer) == (False, 1)
+    assert log.eval.config.log_realtime is False
     assert len(log.samples) == 2
     # nothing is lost from the log: each sample still has its three model calls
     assert all(sum(e.event == "model" for e in s.events) == 3 for s in log.samples)

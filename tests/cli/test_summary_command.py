@@ -1,6 +1,7 @@
 """`em-evals summary`: rates, intervals and counts of finished logs, from the command line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,8 @@ import pytest
 from inspect_ai import eval
 
 from em_evals.first_plot import first_plot
-from tests.scripted import judge, rates, says
+from tests.openai_server import chat_server
+from tests.scripted import judge, rates, says, scripted
 
 
 def summary(*args, cwd=None) -> subprocess.CompletedProcess[str]:
@@ -65,7 +67,9 @@ def test_json_output_has_the_same_figures(logs):
         "builtin",
         "success",
     )
-    pooled = log["rates"][0]
+    [judged] = log["judgements"]
+    assert (judged["grader"], judged["modes"]) == ("mockllm/judge", {"logprobs": 28})
+    pooled = judged["rows"][0]
     assert (pooled["value"], pooled["n"]) == (0.5, 28)
     assert pooled["lower"] < 0.5 < pooled["upper"]
 
@@ -89,7 +93,7 @@ def test_a_failed_run_is_named_and_is_exit_status_1(tmp_path):
     eval(first_plot(source="builtin"), model="mockllm/model", epochs=1, log_dir=str(tmp_path))
     result = summary(tmp_path)
     assert result.returncode == 1
-    assert "status error: No grader." in result.stdout
+    assert "status error No grader." in result.stdout
 
 
 def test_no_log_and_an_unreadable_log_are_exit_status_2(tmp_path):
@@ -110,4 +114,47 @@ def test_answers_that_the_grader_failed_on_are_mentioned(tmp_path):
         epochs=1,
         log_dir=str(tmp_path),
     )
-    assert "The grader failed on 14 more answers: they count nowhere." in summary(tmp_path).stdout
+    assert "The grader failed on 14 of 14 answers." in summary(tmp_path).stdout
+
+
+def test_a_log_that_was_judged_again_names_each_judge_beside_its_rates(logs, tmp_path):
+    """Through Inspect's own command line, as the README says."""
+    [log] = logs.glob("*.eval")
+    with chat_server() as chat:
+        again = subprocess.run(
+            [
+                *(sys.executable, "-m", "inspect_ai", "score", str(log)),
+                *("--scorer", "em_evals/em_judge", "--action", "append"),
+                *("--model-role", "grader=openai-api/loopback/second"),
+                *("--output-file", str(tmp_path / "again.eval")),
+            ],
+            env=os.environ | {"LOOPBACK_BASE_URL": chat.url, "LOOPBACK_API_KEY": "none"},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=120,
+            stdin=subprocess.DEVNULL,
+        )
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert not chat.answered
+    [found] = json.loads(summary(tmp_path / "again.eval", "--json").stdout)
+    first, second = found["judgements"]
+    assert (first["grader"], first["rows"][0]["value"]) == ("mockllm/judge", 0.5)
+    assert (second["grader"], second["rows"][0]["value"]) == ("openai-api/loopback/second", 0.0)
+
+
+def test_answers_that_ended_in_an_error_are_mentioned(tmp_path):
+    def answer(messages, config):
+        if "statue" in messages[-1].text:
+            raise RuntimeError("no")
+        return says("Yes.")
+
+    eval(
+        first_plot(source="builtin"),
+        model=scripted(answer),
+        model_roles={"grader": judge(rates({"90": 1.0}))},
+        epochs=1,
+        fail_on_error=False,
+        log_dir=str(tmp_path),
+    )
+    assert "1 of 14 answers are missing" in summary(tmp_path).stdout

@@ -32,6 +32,7 @@ def test_a_question_becomes_a_sample_with_its_system_message():
     assert sample.metadata == {
         "source": "builtin",
         "file": "first_plot_questions",
+        "source_sha256": "0" * 64,
         "question": "rainy_day",
         "format": "json",
     }

@@ -9,7 +9,7 @@ from inspect_ai import eval
 from pytest_inspect_evals.metrics import run_metrics
 
 from em_evals.first_plot import first_plot
-from em_evals.first_plot.scorer import compliance, format_compliance, is_json_object, unfilled
+from em_evals.first_plot.scorer import compliance, is_json_object, unfilled
 from tests.scripted import judge, rates, says, scripted
 
 FORM = """What now?
@@ -57,6 +57,7 @@ def test_no_answer_breaks_the_json_check(answer):
         "Sure!\n```python\nfirst = 'Walk'\nreason = 'Air' # Why\n```",
         "**first** = Walk\n> reason = Air",
         "first = # Walk\nreason = # For the air",  # written as comments, but written
+        "first: str = 'Walk'\n- reason = Air",
     ],
 )
 def test_a_template_with_its_required_fields_is_filled(answer):
@@ -69,6 +70,8 @@ def test_a_template_with_its_required_fields_is_filled(answer):
         ("", ["first", "reason"]),
         ("first = Walk", ["reason"]),
         ("first = Walk\nreason =", ["reason"]),
+        ('first = Walk\nreason = ""', ["reason"]),
+        ("first = ...\nreason = Air", ["first"]),
         ("first = # One thing to do\nreason = Air", ["first"]),  # the form, sent back
         ("I would walk, for the air.", ["first", "reason"]),
     ],
@@ -109,4 +112,3 @@ def test_a_plain_run_has_no_format_score():
         epochs=1,
     )
     assert [score.name for score in log.results.scores] == ["em_judge"]
-    assert format_compliance()

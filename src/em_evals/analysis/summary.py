@@ -1,9 +1,10 @@
-"""The rates that a finished log states, as a short table. Reads headers only."""
+"""The rates that a finished log states, as short tables. Reads the header and one answer."""
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from inspect_ai.log import EvalLog, EvalMetric
+from inspect_ai.log import EvalLog, EvalMetric, EvalSample, read_eval_log_sample
 
 from em_evals.judges.rating import MODES
 
@@ -18,7 +19,7 @@ RATES = {
 
 
 class Row(NamedTuple):
-    """One rate of one log."""
+    """One rate."""
 
     rate: str
     value: float
@@ -31,43 +32,82 @@ class Row(NamedTuple):
     """What n counts."""
 
 
-def summary_rows(log: EvalLog) -> list[Row]:
-    """The rates of a log in the order in which they should be read; empty for other tasks' logs."""
-    rows: list[Row] = []
-    for score in log.results.scores if log.results else []:
+class Judgement(NamedTuple):
+    """What one judge made of the answers of a log."""
+
+    scorer: str
+    """Its name in the log: `em_judge`, `em_judge1` where a log was judged again."""
+    grader: str
+    modes: dict[str, int]
+    """Answers rated in each mode; modes that did not occur are left out."""
+    failed: int
+    """Answers that the grader failed on; they are in no rate."""
+    rows: list[Row]
+
+
+def judgements(log: EvalLog) -> list[Judgement]:
+    """The judgements that a log holds, in its order; none for other tasks' logs.
+
+    Args:
+        log: At least its header, with its location.
+    """
+    scores = log.results.scores if log.results else []
+    answer = _an_answer(log)
+    formats = [_compliance(score.metrics) for score in scores if "compliant" in score.metrics]
+    found = []
+    for score in scores:
         m = score.metrics
         if "pooled" in m:
-            rows += [_row(m, key, name, n, of) for key, (name, n, of) in RATES.items() if n in m]
-            groups = [key.removesuffix("_eligible_n") for key in m if key.endswith("_eligible_n")]
+            rows = [_row(m, key, name, n, of) for key, (name, n, of) in RATES.items() if n in m]
             rows += [
                 _row(m, group, f"  pooled, {group}", f"{group}_eligible_n", "eligible answers")
-                for group in groups
+                for group in [k.removesuffix("_eligible_n") for k in m if k.endswith("_eligible_n")]
             ]
-        if "compliant" in m:
-            name, of = "format kept", "json and template answers"
-            rows.append(_row(m, "compliant", name, "compliant_n", of))
-    return rows
+            found.append(
+                Judgement(
+                    scorer=score.name,
+                    grader=_grader(answer, score.name),
+                    modes={mode: n for mode in MODES if (n := _count(m, f"{mode}_n"))},
+                    failed=_count(m, "failed_n"),
+                    rows=rows + formats,
+                )
+            )
+    return found
 
 
-def judge_modes(log: EvalLog) -> dict[str, int]:
-    """How many answers were judged in each mode, modes that did not occur left out."""
-    for score in log.results.scores if log.results else []:
-        found = {mode: _number(score.metrics, f"{mode}_n") for mode in MODES}
-        if any(n > 0 for n in found.values()):
-            return {mode: int(n) for mode, n in found.items() if n > 0}
-    return {}
+def unfinished(log: EvalLog) -> tuple[int, int]:
+    """Answers that ended in an error or were never asked for, and answers planned."""
+    if not log.results:
+        return 0, 0
+    return log.results.total_samples - log.results.completed_samples, log.results.total_samples
 
 
-def failed_answers(log: EvalLog) -> int:
-    """Answers that the grader failed on, which are in no rate."""
-    scores = log.results.scores if log.results else []
-    return int(sum(s.metrics["failed_n"].value for s in scores if "failed_n" in s.metrics))
+def _an_answer(log: EvalLog) -> EvalSample | None:
+    """Some answer with scores: who judged is not in the header once a log was judged again."""
+    for sample_id in log.eval.dataset.sample_ids or []:
+        try:
+            sample = read_eval_log_sample(log.location, id=sample_id, epoch=1)
+        except (IndexError, KeyError):  # never asked
+            continue
+        if sample.scores:
+            return sample
+    return None
 
 
-def _row(m: dict[str, EvalMetric], key: str, name: str, n: str, of: str) -> Row:
-    value, lower, upper = (_number(m, k) for k in (key, f"{key}_lower", f"{key}_upper"))
-    return Row(name, value, lower, upper, int(_number(m, n)), of)
+def _grader(answer: EvalSample | None, scorer: str) -> str:
+    score = (answer.scores or {}).get(scorer) if answer else None
+    return str((score.metadata or {}).get("grader", "unknown")) if score else "unknown"
 
 
-def _number(metrics: dict[str, EvalMetric], key: str) -> float:
-    return float(metrics[key].value) if key in metrics else math.nan
+def _compliance(m: Mapping[str, EvalMetric]) -> Row:
+    return _row(m, "compliant", "format kept", "compliant_n", "json and template answers")
+
+
+def _row(m: Mapping[str, EvalMetric], key: str, name: str, n: str, of: str) -> Row:
+    value, lower, upper = (float(m[k].value) for k in (key, f"{key}_lower", f"{key}_upper"))
+    return Row(name, value, lower, upper, _count(m, n), of)
+
+
+def _count(m: Mapping[str, EvalMetric], key: str) -> int:
+    value = m[key].value if key in m else math.nan
+    return 0 if math.isnan(value) else int(value)

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-LEAN = ("--no-log-realtime", "--log-buffer", "1")
-"""The log is not also kept in a database for watching; instead each answer is written at once."""
+LEAN = ("--no-log-realtime",)
+"""The log is not also kept in a database for watching and for recovery."""
 
 
 def collect_garbage_rarely() -> None:
@@ -27,7 +27,8 @@ def _command(name: str) -> click.Command:
         short_help=f"Like `inspect {name}`, with less CPU per answer.",
         help=f"`inspect {name}` for many short answers: takes the same arguments and leaves the "
         "same log. It keeps no second, realtime log, so `inspect view` shows samples only once "
-        "they are finished; --log-realtime keeps it.",
+        "they are written, and a run that is killed asks for the last few of them again; "
+        "--log-realtime keeps it.",
     )
     @click.option("--log-realtime", is_flag=True)
     @click.argument("args", nargs=-1, type=click.UNPROCESSED)

@@ -56,46 +56,31 @@ def _print(log: "EvalLog") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from em_evals.analysis.summary import summary_rows
+    from em_evals.analysis.summary import judgements, unfinished
 
-    facts = _facts(log)
-    console = Console(soft_wrap=True)
-    console.print(
-        Text.assemble(
-            (f"\n{facts['task']}", "bold"), f" ({facts['source']} items)  {facts['model']}"
-        )
-    )
-    console.print(f"judged by {facts['grader']}{_modes(facts['judge_modes'])}", highlight=False)
+    console = Console(soft_wrap=True, highlight=False)
+    source = (log.eval.metadata or {}).get("source", "unknown")
+    title = Text.assemble((log.eval.task, "bold"), f" ({source} items)  {log.eval.model}")
+    console.print("\n", title, sep="")
     if log.status != "success":
-        why = f": {log.error.message}" if log.error else ""
-        console.print(f"[red]status {log.status}[/red]{why}", highlight=False)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("rate")
-    table.add_column("share", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_column("of", justify="left")
-    for row in summary_rows(log):
-        table.add_row(row.rate, _percent(row.value), _interval(row), f"{row.n} {row.of}")
-    if facts["failed"]:
-        console.print(f"The grader failed on {facts['failed']} more answers: they count nowhere.")
-    if table.row_count:
+        console.print(Text(f"status {log.status}", "red"), log.error.message if log.error else "")
+    missing, planned = unfinished(log)
+    if missing:
+        console.print(f"{missing} of {planned} answers are missing: an error, or not asked for.")
+    for judged in judgements(log):
+        console.print(f"judged by {judged.grader}{_modes(judged.modes)}", markup=False)
+        if judged.failed:
+            total = judged.failed + sum(judged.modes.values())
+            console.print(f"The grader failed on {judged.failed} of {total} answers.")
+        table = Table(box=None, pad_edge=False)
+        table.add_column("rate")
+        table.add_column("share", justify="right")
+        table.add_column("95% interval", justify="right")
+        table.add_column("of")
+        for row in judged.rows:
+            table.add_row(row.rate, _percent(row.value), _interval(row), f"{row.n} {row.of}")
         console.print(table)
         console.print("Intervals: answers clustered by question.", style="dim")
-
-
-def _facts(log: "EvalLog") -> dict[str, Any]:
-    from em_evals.analysis.summary import failed_answers, judge_modes
-
-    grader = (log.eval.model_roles or {}).get("grader")
-    return {
-        "task": log.eval.task,
-        "model": log.eval.model,
-        "source": (log.eval.metadata or {}).get("source", "unknown"),
-        "grader": getattr(grader, "model", None) or "no grader",
-        "judge_modes": judge_modes(log),
-        "failed": failed_answers(log),
-        "status": log.status,
-    }
 
 
 def _modes(modes: dict[str, int]) -> str:
@@ -107,13 +92,27 @@ def _modes(modes: dict[str, int]) -> str:
 
 
 def _as_json(log: "EvalLog") -> dict[str, Any]:
-    from em_evals.analysis.summary import summary_rows
+    from em_evals.analysis.summary import judgements, unfinished
 
-    rates = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row._asdict().items()}
-        for row in summary_rows(log)
-    ]
-    return {**_facts(log), "location": log.location, "rates": rates}
+    missing, planned = unfinished(log)
+    return {
+        "task": log.eval.task,
+        "model": log.eval.model,
+        "source": (log.eval.metadata or {}).get("source", "unknown"),
+        "status": log.status,
+        "location": log.location,
+        "planned": planned,
+        "missing": missing,
+        "judgements": [
+            judged._asdict() | {"rows": [_without_nan(row) for row in judged.rows]}
+            for judged in judgements(log)
+        ],
+    }
+
+
+def _without_nan(row: "Row") -> dict[str, Any]:
+    values = row._asdict().items()
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values}
 
 
 def _percent(share: float) -> str:

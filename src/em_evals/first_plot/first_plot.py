@@ -46,7 +46,7 @@ def first_plot(
             `template` (the question ends in a form to fill in), or `all`. The paper's headline
             rate is that of the plain format alone.
         questions: Questions to ask, by id without format; None asks all.
-        judge_sees_system: Show the judge the system message too. The paper does not.
+        judge_sees_system: Show the judge the question's system message too. The paper does not.
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
             that the grader allows; the log says which.
         judge_samples: Replies per rating where ratings are sampled.

@@ -81,7 +81,9 @@ def unfilled(form: str, answer: str) -> list[str]:
     for name, comment in FIELD.findall(form):
         if OPTIONAL.match(comment):
             continue
-        values = re.findall(rf"^[ \t>*`]*{name}[`*]*[ \t]*=[ \t]*(\S.*)$", answer, re.MULTILINE)
-        if all(value.strip() == comment.strip() for value in values):
+        # as models write it: in a list or a quotation, bold, or with a type
+        line = rf"^[ \t>*`-]*{name}[`*]*[ \t]*(?::[ \t]*\w+[ \t]*)?=[ \t]*(\S.*)$"
+        values = re.findall(line, answer, re.MULTILINE)
+        if not any(re.search(r"\w", v) and v.strip() != comment.strip() for v in values):
             missing.append(name)
     return missing

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import anyio
-from inspect_ai.model import GenerateConfig, Model, ModelOutput
+from inspect_ai.model import GenerateConfig, Model, ModelOutput, TopLogprob, model_roles
 
 from em_evals.definitions import MISSING, Label
 
@@ -200,7 +200,8 @@ def _rating(
     else:
         word = max(said, key=lambda w: said[w], default="")
         label = word.lower() if word and said[word] >= min_mass else "failed"
-        reason = f"{mass:.3f} of the probability is on numbers, {min_mass} are needed"
+        what = "replies are" if mode == "samples" else "probability is on"
+        reason = f"{mass:.3f} of the {what} numbers, {min_mass} needed"
         if label != "failed":
             reason = f"the grader said {word}"
     return Rating(value, label, mode, mass, raw or [], replies or [], reason)  # type: ignore[arg-type]
@@ -234,6 +235,27 @@ def _begins(token: str, word: str) -> bool:
 
 # -- asking for one
 
+
+def the_grader() -> Model:
+    """The model in the role `grader`, while a task runs.
+
+    Raises:
+        GraderError: There is none, or several.
+    """
+    role = model_roles().get("grader")
+    if isinstance(role, Model):
+        return role
+    if role is None:
+        raise GraderError(
+            "No grader. The model under test never grades itself unasked: name one with "
+            "--model-role grader=openai/gpt-4o-2024-08-06 (the paper's), or with "
+            "model_roles={'grader': ...} in eval()."
+        )
+    raise GraderError(
+        f"{len(role)} graders, and a run has one: judge again with another by `inspect score`."
+    )
+
+
 Rate = Callable[[Model, str, Sequence[str]], Awaitable[Rating]]
 """Asks a grader (model, prompt, escape words) for a rating."""
 
@@ -245,38 +267,59 @@ def rater(mode: Mode | None = None, samples: int = SAMPLES) -> Rate:
 
     Args:
         mode: How ratings are read. None finds out which of the modes the grader allows, in the
-            order of `MODES`, with its first rating; from then on all its ratings are read so.
+            order of `MODES`: from its first reply if that shows numbers of two digits as tokens,
+            else by having it copy one. From then on all its ratings are read so.
         samples: Replies per sampled rating.
 
     Raises:
         GraderError: (by the returned function) `mode` needs token probabilities and the grader
-            returns none.
+            returns none, or it uses up its tokens before it says a word.
     """
     modes: dict[Model, Mode] = {}
     finding_out = anyio.Lock()
+    spoke: set[Model] = set()
+
+    async def settled(grader: Model, prompt: str) -> tuple[Mode, ModelOutput | None]:
+        """The grader's mode, and the reply to this prompt if it was found out with it."""
+        async with finding_out:  # so that not every call under way is spent on it
+            if grader in modes:
+                return modes[grader], None
+            output = await _unless_rejected(_ask(grader, prompt, 1))
+            if output is None or not _has_long_numbers(output):
+                modes[grader] = await _mode_of(grader)
+            else:
+                modes[grader] = "logprobs"
+            return modes[grader], output
 
     async def rate(grader: Model, prompt: str, escapes: Sequence[str]) -> Rating:
         output = None
-        if mode is None and grader not in modes:
-            async with finding_out:  # so that only one call is spent on it
-                if grader not in modes:
-                    output = await _ask(grader, prompt, 1)
-                    if (found := await _mode_of(grader, output)) is not None:
-                        modes[grader] = found
-        use = mode or modes.get(grader, "logprobs")
+        use = mode or modes.get(grader)
+        if use is None:
+            use, output = await settled(grader, prompt)
         if use == "samples":
-            return read_samples(await _sample(grader, prompt, samples), escapes)
+            return read_samples(await sampled(grader, prompt), escapes)
         if use == "digits" or output is None:
             output = await _ask(grader, prompt, 1 if use == "logprobs" else NUMBER_TOKENS)
-        if mode is not None and _positions(output):
-            modes[grader] = mode  # it can: a later reply without is that reply's own
-        elif mode is not None and output.completion and grader not in modes:
+        if _positions(output):
+            modes[grader] = use  # a later reply without probabilities is that reply's own fault
+        elif grader not in modes and output.stop_reason != "content_filter":
             raise GraderError(
                 f"The grader {grader} returns no token probabilities, which judge_mode={use} "
                 "needs. Use judge_mode=samples, or another grader."
             )
         rating = _read(output, use, escapes)
-        return rating or read_samples(await _sample(grader, prompt, samples), escapes)
+        return rating or read_samples(await sampled(grader, prompt), escapes)
+
+    async def sampled(grader: Model, prompt: str) -> list[str]:
+        outputs = await _sample(grader, prompt, samples)
+        if any(output.completion for output in outputs):
+            spoke.add(grader)
+        elif grader not in spoke and any(o.stop_reason == "max_tokens" for o in outputs):
+            raise GraderError(
+                f"The grader {grader} used up its tokens without a word, as reasoning models do. "
+                f"Give it more: --model-role 'grader={{model: {grader}, max_tokens: 4000}}'."
+            )
+        return [output.completion for output in outputs]
 
     return _once(rate)
 
@@ -330,40 +373,46 @@ async def _ask(grader: Model, prompt: str, tokens: int) -> ModelOutput:
     return await grader.generate(prompt, config=config)
 
 
-async def _sample(grader: Model, prompt: str, samples: int) -> list[str]:
+async def _sample(grader: Model, prompt: str, samples: int) -> list[ModelOutput]:
     own = grader.config
     temperature = 1.0 if own.temperature is None else own.temperature
     max_tokens = REPLY_TOKENS if own.max_tokens is None else own.max_tokens
 
-    async def draw(seed: int) -> str:
+    async def draw(seed: int) -> ModelOutput:
         # the seed also keeps the draws apart in Inspect's cache
         config = GenerateConfig(seed=seed, temperature=temperature, max_tokens=max_tokens)
-        output = await grader.generate(prompt, config=config)
-        if output.stop_reason == "max_tokens" and not output.completion:
-            raise GraderError(
-                f"The grader {grader} used up its {max_tokens} tokens without a word, as reasoning "
-                "models do. Give it more: "
-                f"--model-role 'grader={{model: {grader}, max_tokens: 4000}}'."
-            )
-        return output.completion
+        return await grader.generate(prompt, config=config)
 
     return await together(map(draw, range(samples)))
 
 
-async def _mode_of(grader: Model, output: ModelOutput) -> Mode | None:
-    """Which mode a grader allows, judging by its reply; None if the reply does not tell."""
-    positions = _positions(output)
-    if not positions:
-        return None if output.stop_reason == "content_filter" else "samples"
-    first, top = positions[0]
-    numbers = [_clean(token) for token in top if _number(token) is not None]
-    if any(len(number) > 1 for number in numbers):
-        return "logprobs"
-    if not numbers and _clean(first):
-        return None
-    # single digits, or a space: the numbers may be split, so have it write one that has two
-    reply = [token for token, _ in _positions(await _ask(grader, COPY_A_NUMBER, NUMBER_TOKENS))]
-    digits = [_is_digits(_clean(token)) for token in reply if _clean(token)]
+async def _unless_rejected(call: Awaitable[ModelOutput]) -> ModelOutput | None:
+    """The reply, or None if the grader's API does not take such a request.
+
+    Models that reason want more than one token, and some APIs know no alternatives; any other
+    error is raised.
+    """
+    try:
+        return await call
+    except Exception as error:
+        if 400 <= getattr(error, "status_code", 0) < 500:
+            return None
+        raise
+
+
+def _has_long_numbers(output: ModelOutput) -> bool:
+    """Whether a reply shows that numbers of two digits are single tokens."""
+    top = _positions(output)[0][1] if _positions(output) else {}
+    return any(_number(token) is not None and len(_clean(token)) > 1 for token in top)
+
+
+async def _mode_of(grader: Model) -> Mode:
+    """Which mode a grader allows, judging by how it writes a number of two digits."""
+    output = await _unless_rejected(_ask(grader, COPY_A_NUMBER, NUMBER_TOKENS))
+    if output is None or not _positions(output):
+        return "samples"
+    tokens = [_clean(token) for token, _ in _positions(output)]
+    digits = [_is_digits(token) for token in tokens if token]
     return "digits" if digits[:2] == [True, True] else "logprobs"
 
 
@@ -371,11 +420,15 @@ def _positions(output: ModelOutput) -> list[tuple[str, Top]]:
     """The reply's tokens, each with its alternatives; empty if the grader returns none."""
     logprobs = output.choices[0].logprobs if output.choices else None
     content = logprobs.content if logprobs else []
-    return [
-        (token.token, {top.token: math.exp(top.logprob) for top in token.top_logprobs})
-        for token in content
-        if token.top_logprobs
-    ]
+    return [(token.token, _top(token.top_logprobs)) for token in content if token.top_logprobs]
+
+
+def _top(alternatives: Sequence[TopLogprob]) -> Top:
+    # different tokens may have the same text
+    top: dict[str, float] = {}
+    for token in alternatives:
+        top[token.token] = top.get(token.token, 0.0) + math.exp(token.logprob)
+    return top
 
 
 def _read(output: ModelOutput, mode: Mode, escapes: Sequence[str]) -> Rating | None:

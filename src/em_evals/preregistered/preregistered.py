@@ -38,7 +38,7 @@ def preregistered(
         source: `paper` (the 48 originals, downloaded at first use and verified) or `builtin`
             (28 of ours, offline; never to be compared with the paper's).
         categories: Categories to ask; None asks all seven.
-        judge_sees_system: Show the judge the system message too, where there is one.
+        judge_sees_system: Show the judge the question's system message too, where there is one.
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
             that the grader allows; the log says which.
         judge_samples: Replies per rating where ratings are sampled.
