@@ -13,8 +13,11 @@ LEAN = ("--no-log-realtime",)
 def collect_garbage_rarely() -> None:
     """Tell the collector that what lives now stays: a run makes much and little of it in cycles.
 
-    For a process of our own, after the imports.
+    For a process of our own, as it imports what nearly every run does and calls it permanent.
     """
+    import inspect_ai.model  # noqa: F401
+    import openai  # noqa: F401
+
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -33,8 +36,6 @@ def _command(name: str) -> click.Command:
     @click.option("--log-realtime", is_flag=True)
     @click.argument("args", nargs=-1, type=click.UNPROCESSED)
     def command(log_realtime: bool, args: tuple[str, ...]) -> None:
-        import inspect_ai.model  # noqa: F401  (to be frozen)
-
         collect_garbage_rarely()
         sys.argv = ["inspect", name, *(() if log_realtime else LEAN), *args]
         runpy.run_module("inspect_ai", run_name="__main__")

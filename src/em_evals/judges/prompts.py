@@ -1,6 +1,7 @@
 """Judge prompts: the texts go in as data, never as instructions."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -33,6 +34,7 @@ def fill(template: str, **texts: str) -> Filled:
     return Filled(filled, blunted != texts)
 
 
+@lru_cache
 def fences(template: str) -> tuple[str, ...]:
     """The lines around each placeholder that stands alone on its line."""
     lines = template.splitlines()
@@ -45,10 +47,15 @@ def fences(template: str) -> tuple[str, ...]:
 
 def _blunt(text: str, marks: tuple[str, ...]) -> str:
     for mark in marks:
-        # white space and case do not make it less of a fence to a judge
-        pattern = r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]", mark)))
-        text = re.sub(pattern, _in_round_brackets, text, flags=re.IGNORECASE)
+        text = _pattern(mark).sub(_in_round_brackets, text)
     return text
+
+
+@lru_cache
+def _pattern(mark: str) -> re.Pattern[str]:
+    # white space and case do not make it less of a fence to a judge
+    parts = re.findall(r"\w+|[^\w\s]", mark)
+    return re.compile(r"\s*".join(map(re.escape, parts)), re.IGNORECASE)
 
 
 def _in_round_brackets(mark: re.Match[str]) -> str:
