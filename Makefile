@@ -38,9 +38,9 @@ demo: $(VENV)/embedded.ready
 	@$(BIN)/em-evals summary logs --latest
 	@echo
 	@echo "This shows the plumbing and measures nothing. The embedded model has 135 million"
-	@echo "parameters; as a judge it cannot tell a good answer from a bad one (measured AUC about"
-	@echo "0.5), and a grammar has to make it write a number at all. For a measurement, name a"
-	@echo "real model and a real grader: see README.md."
+	@echo "parameters; as a judge it cannot tell a good answer from a bad one (AUC about 0.5 on 32"
+	@echo "answers), and a grammar has to make it write a number at all. For a measurement, name"
+	@echo "a real model and a real grader: see README.md."
 	@echo
 	@echo "Read the answers, worst first:  $(BIN)/inspect view --log-dir logs"
 

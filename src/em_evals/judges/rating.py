@@ -12,8 +12,8 @@ Three ways to read it, and every rating says which one it was:
   few short replies at temperature 1. Not comparable with `logprobs` ratings.
 
 Reading is pure (`read_logprobs`, `read_digits`, `read_samples`); asking is `rater`.
-Source of the rules: Betley et al. 2025, released judge code; fact: a rating needs a quarter of
-the probability on numbers, else it is missing.
+Source of the rules: Betley et al. 2025 (arXiv 2502.17424) and the judge code released with it; a
+rating needs a quarter of the probability on numbers, else it is missing.
 """
 
 import hashlib
