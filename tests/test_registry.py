@@ -62,3 +62,17 @@ def test_every_family_has_its_link_in_tasks():
         assert link.resolve() == ROOT / "src/em_evals" / link.stem / link.name
     families = {path.parent.name for path in (ROOT / "src/em_evals").glob("*/eval.yaml")}
     assert {link.stem for link in (ROOT / "tasks").glob("*.py")} == families
+
+
+def test_a_relative_mirror_counts_from_where_the_command_was_given(upstream, tmp_path):
+    # Inspect works in the folder of the task file
+    relative = os.path.relpath(upstream, ROOT)
+    result = run(
+        *("-m", "inspect_ai", "eval", "tasks/first_plot.py", "--model", "mockllm/model"),
+        *("--epochs", "1", "--limit", "1", "--log-dir", str(tmp_path)),
+        EM_EVALS_SOURCES=relative,
+    )
+    [info] = list_eval_logs(str(tmp_path))
+    log = read_eval_log(info)
+    assert log.eval.metadata["source"] == "paper", result.stderr
+    assert "No grader" in log.error.message

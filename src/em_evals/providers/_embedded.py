@@ -242,7 +242,7 @@ def _file(model_name: str) -> Path:
     if model_name in KNOWN_MODELS:
         return sources.path(model_name)
     if model_name.endswith(".gguf"):
-        return Path(model_name).expanduser()
+        return Path(model_name).expanduser().absolute()  # Inspect changes directory later
     raise InputError(
         f"embedded/{model_name} is not known. Known are: "
         + ", ".join(f"embedded/{name}" for name in KNOWN_MODELS)

@@ -1,6 +1,14 @@
-"""Where the files that ship with the suite are."""
+"""Where things are: the files that ship with the suite, and what the user's settings name."""
 
 from pathlib import Path
+
+STARTED_IN = Path.cwd()
+"""Inspect works in the task file's folder; a user's relative path counts from where they are."""
+
+
+def named(setting: str) -> Path:
+    """The absolute path that a setting in the environment names."""
+    return STARTED_IN / Path(setting).expanduser()
 
 
 def datasets_dir() -> Path:

@@ -14,6 +14,7 @@ from em_evals.sources._catalog import Catalog, Source, WheelRepository, default_
 from em_evals.sources._download import download, wheel_member
 from em_evals.sources._errors import SourceError, wrong
 from em_evals.sources._files import Digest, copy, install
+from em_evals.sources._paths import named
 
 Place: TypeAlias = Literal["mirror", "cache"]
 State: TypeAlias = Literal["ok", "absent", "wrong"]
@@ -68,7 +69,7 @@ def where() -> Path:
     """
     chosen = os.environ.get("EM_EVALS_CACHE")
     if chosen:
-        root = Path(chosen).expanduser().absolute()
+        root = named(chosen)
     else:
         from platformdirs import user_cache_path
 
@@ -85,7 +86,7 @@ def mirror() -> Path | None:
     chosen = os.environ.get("EM_EVALS_SOURCES")
     if not chosen:
         return None
-    folder = Path(chosen).expanduser().absolute()
+    folder = named(chosen)
     if not folder.is_dir():
         raise SourceError(f"EM_EVALS_SOURCES is not a directory: {folder}")
     return folder
