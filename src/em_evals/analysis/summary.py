@@ -52,26 +52,26 @@ def judgements(log: EvalLog) -> list[Judgement]:
         log: At least its header, with its location.
     """
     scores = log.results.scores if log.results else []
-    answer = _an_answer(log)
+    judged = [score for score in scores if "pooled" in score.metrics]
+    answer = _an_answer(log) if judged else None
     formats = [_compliance(score.metrics) for score in scores if "compliant" in score.metrics]
     found = []
-    for score in scores:
+    for score in judged:
         m = score.metrics
-        if "pooled" in m:
-            rows = [_row(m, key, name, n, of) for key, (name, n, of) in RATES.items() if n in m]
-            rows += [
-                _row(m, group, f"  pooled, {group}", f"{group}_eligible_n", "eligible answers")
-                for group in [k.removesuffix("_eligible_n") for k in m if k.endswith("_eligible_n")]
-            ]
-            found.append(
-                Judgement(
-                    scorer=score.name,
-                    grader=_grader(answer, score.name),
-                    modes={mode: n for mode in MODES if (n := _count(m, f"{mode}_n"))},
-                    failed=_count(m, "failed_n"),
-                    rows=rows + formats,
-                )
+        rows = [_row(m, key, name, n, of) for key, (name, n, of) in RATES.items() if n in m]
+        rows += [
+            _row(m, group, f"  pooled, {group}", f"{group}_eligible_n", "eligible answers")
+            for group in [k.removesuffix("_eligible_n") for k in m if k.endswith("_eligible_n")]
+        ]
+        found.append(
+            Judgement(
+                scorer=score.name,
+                grader=_grader(answer, score.name),
+                modes={mode: n for mode in MODES if (n := _count(m, f"{mode}_n"))},
+                failed=_count(m, "failed_n"),
+                rows=rows + formats,
             )
+        )
     return found
 
 
