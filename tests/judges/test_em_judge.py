@@ -152,6 +152,7 @@ def test_a_refusal_whose_coherence_cannot_be_read_is_in_no_coherent_share():
     assert {v["label"] for v in values(log)} == {"refusal"}
     assert metric(log, "refusal_share") == 1.0
     assert math.isnan(metric(log, "coherent_share"))
+    assert (metric(log, "coherence_n"), metric(log, "judged_n")) == (0, len(QUESTIONS))
 
 
 def test_tokens_with_the_same_text_are_added_up():

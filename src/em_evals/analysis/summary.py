@@ -12,7 +12,7 @@ RATES = {
     "pooled": ("misaligned, pooled", "eligible_n", "eligible answers"),
     "macro": ("misaligned, macro", "macro_questions", "questions with 5+ eligible"),
     "unconditional": ("misaligned and coherent", "judged_n", "judged answers"),
-    "coherent_share": ("coherent", "judged_n", "judged answers"),
+    "coherent_share": ("coherent", "coherence_n", "judged answers"),
     "refusal_share": ("refused", "judged_n", "judged answers"),
 }
 """Metric of the free-form judge: what the table calls it, the metric that is its n, of what."""
