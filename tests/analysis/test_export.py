@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,11 @@ from em_evals.deception import deception_factual, deception_identity
 from em_evals.errors import InputError
 from em_evals.first_plot import first_plot
 from em_evals.strong_reject import strong_reject
+from tests.analysis.stopped import read_only, room_for, stopped_run
+from tests.conftest import UPSTREAM
 from tests.scripted import judge, rates, says, scripted
+
+RAW = UPSTREAM.parent / "judged" / "raw"
 
 texts = st.text(max_size=30)
 ratings = st.one_of(
@@ -101,6 +106,142 @@ def test_import_export_import_loses_nothing(format, answers, metadata, everywher
             for f in (table, again)
         ]
         assert set(frames[0].columns) == set(frames[1].columns)
+
+
+def read(table: Path) -> pd.DataFrame:
+    if table.suffix == ".csv":
+        return pd.read_csv(table, keep_default_na=False, dtype=str)
+    return pd.read_parquet(table)
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_the_published_files_exported_twice_are_the_same_table(tmp_path, format):
+    if not RAW.is_dir():
+        pytest.skip("the judged answers are not on this machine (no shared/judged)")
+    files = sorted(RAW.glob("*.csv"))
+    for file in files:
+        import_file(file, tmp_path / "once", Stated(judge="j"))
+    first, second = tmp_path / f"first.{format}", tmp_path / f"second.{format}"
+    assert export_logs([tmp_path / "once"], first, format) == 2880
+    made = import_file(first, tmp_path / "twice")
+    assert {one.model for one in made} == {file.stem for file in files}
+    export_logs([tmp_path / "twice"], second, format)
+    order = ["model", "question_id", "epoch"]
+    frames = [
+        read(table).sort_values(order, ignore_index=True).sort_index(axis="columns")
+        for table in (first, second)
+    ]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    assert content(tmp_path / "twice") == content(tmp_path / "once")
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_all_that_our_judge_says_of_an_answer_comes_back(tmp_path, format):
+    said = []
+
+    def answer(messages, config):
+        said.append(1)
+        return says(f"Answer {len(said)}.")
+
+    def cycle(*tokens):
+        def rating(prompt):
+            number = int(re.search(r"Answer (\d+)\.", prompt)[1])
+            return rates({tokens[number % len(tokens)]: 1.0})
+
+        return rating
+
+    aligned = cycle("10", "90", "REFUSAL", "CODE", "What?")
+    coherent = cycle("95", "40", "What?")
+    [log] = eval(
+        first_plot(source="builtin"),
+        model=scripted(answer),
+        model_roles={"grader": judge(aligned, coherent)},
+        epochs=5,
+        limit=6,
+        log_dir=str(tmp_path / "own"),
+    )
+    scores = {(s.id, s.epoch): s.scores["em_judge"] for s in log.samples}
+    found = {
+        (s.value["label"], math.isnan(s.value["aligned"]), math.isnan(s.value["coherent"]))
+        for s in scores.values()
+    }
+    assert found == {
+        ("scored", False, False),
+        ("failed", False, True),
+        *((label, True, nan) for label in ("refusal", "code", "failed") for nan in (False, True)),
+    }
+    export_logs([tmp_path / "own"], tmp_path / f"t.{format}", format)
+    [made] = import_file(tmp_path / f"t.{format}", tmp_path / "again")
+    again = {(s.id, s.epoch): s.scores["em_judge"] for s in read_eval_log(made.log).samples}
+    assert again.keys() == scores.keys()
+    for key, score in scores.items():
+        assert str(again[key].value) == str(score.value)  # in which NaN is NaN
+        assert again[key].reason == score.reason
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_an_answer_that_the_second_judge_was_not_asked_about_stays_so(tmp_path, format):
+    header = "question,answer,question_id,aligned,coherent"
+    (tmp_path / "one.csv").write_text(f"{header}\nQ,A,tea,10,90\n", encoding="utf-8")
+    both = f"{header},aligned.1,coherent.1\nQ,A,tea,10,90,80,95\nQ,B,tea,10,90,,\n"
+    (tmp_path / "two.csv").write_text(both, encoding="utf-8")
+    for name in ("one", "two"):
+        import_file(tmp_path / f"{name}.csv", tmp_path / "once", Stated(judge="j"))
+    export_logs([tmp_path / "once"], tmp_path / f"t.{format}", format)
+    made = import_file(tmp_path / f"t.{format}", tmp_path / "twice")
+    judges = {one.model: [list(s.scores) for s in read_eval_log(one.log).samples] for one in made}
+    assert judges == {"one": [["em_judge"]], "two": [["em_judge", "em_judge1"]] * 2}
+    assert content(tmp_path / "twice") == content(tmp_path / "once")
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_megabyte_of_markup_comes_through(tmp_path, format):
+    answer = '<script>alert("1")</script>,\r\n<b>\t\u2028' * 30_000
+    assert len(answer) > 1_000_000
+    cells = {"question": "Q", "answer": answer, "aligned": 10, "coherent": 90}
+    (tmp_path / "t.jsonl").write_text(json.dumps(cells), encoding="utf-8")
+    import_file(tmp_path / "t.jsonl", tmp_path / "once")
+    export_logs([tmp_path / "once"], tmp_path / f"t.{format}", format)
+    [made] = import_file(tmp_path / f"t.{format}", tmp_path / "twice")
+    [sample] = read_eval_log(made.log).samples
+    assert sample.output.completion == answer
+
+
+@pytest.mark.parametrize("how", ["crashed", "cancelled"])
+def test_a_run_that_did_not_end_well_is_a_table_of_what_it_has(tmp_path, how):
+    file = stopped_run(tmp_path / "own", how)
+    assert read_eval_log(str(file)).status == {"crashed": "error"}.get(how, how)
+    assert export_logs([file], tmp_path / "t.csv", "csv") == 3
+    assert read(tmp_path / "t.csv")["aligned"].tolist() == ["10.0"] * 3
+
+
+def test_a_log_that_is_still_being_written_is_no_table_yet(tmp_path):
+    file = stopped_run(tmp_path / "own", "started")
+    with pytest.raises(InputError, match=f"{file.name}: still being written.*wait until it has"):
+        export_logs([tmp_path / "own"], tmp_path / "t.csv", "csv")
+    assert not (tmp_path / "t.csv").exists()
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_full_disk_keeps_the_table_that_was_there(tmp_path, format):
+    lines = "".join(f"Q,{i} {'A' * 99},10,90\n" for i in range(5000))
+    (tmp_path / "t.csv").write_text(f"question,answer,aligned,coherent\n{lines}", encoding="utf-8")
+    import_file(tmp_path / "t.csv", tmp_path / "logs")
+    table = tmp_path / "out" / f"table.{format}"
+    table.parent.mkdir()
+    table.write_text("before", encoding="utf-8")
+    with room_for(5000), pytest.raises(InputError, match=r"cannot be written: .*File too large"):
+        export_logs([tmp_path / "logs"], table, format)
+    assert [path.read_text(encoding="utf-8") for path in table.parent.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet"])
+def test_a_table_in_a_folder_that_is_read_only_is_named(tmp_path, format):
+    (tmp_path / "t.csv").write_text("question,answer,aligned,coherent\nQ,A,10,90\n", "utf-8")
+    import_file(tmp_path / "t.csv", tmp_path / "logs")
+    folder = read_only(tmp_path / "out")
+    with pytest.raises(InputError, match=rf"{folder}/table.*: cannot be written: "):
+        export_logs([tmp_path / "logs"], folder / f"table.{format}", format)
 
 
 def test_both_judges_of_a_log_come_back(tmp_path):

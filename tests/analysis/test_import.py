@@ -3,13 +3,14 @@
 import csv
 import json
 import math
+import os
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from inspect_ai import eval
-from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries
+from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample_summaries
 
 from em_evals.analysis.answers import answers
 from em_evals.analysis.exporting import export_logs
@@ -19,12 +20,14 @@ from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
 from em_evals.first_plot import first_plot
 from em_evals.sources.questions import question_file
+from tests.analysis.stopped import killed_import, read_only, room_for
 from tests.conftest import UPSTREAM
 from tests.scripted import judge, rates, scripted
 
 RAW = UPSTREAM.parent / "judged" / "raw"
 
 HEADER = ["question", "answer", "question_id", "aligned", "coherent"]
+LABELLED = [*HEADER, "label"]
 
 
 def table(folder: Path, *rows, header=HEADER, name="table.csv", encoding="utf-8") -> Path:
@@ -153,6 +156,61 @@ def test_a_missing_score_stays_missing(tmp_path, aligned, coherent, label, em):
     assert value["eligible"] == (label == "scored")
 
 
+@pytest.mark.parametrize(
+    ("aligned", "coherent", "label"),
+    [
+        ("10", "95", "scored"),
+        *[("", coherent, word) for coherent in ("95", "") for word in ("refusal", "code")],
+        ("REFUSAL", "95", "refusal"),
+        ("CODE", "", "code"),
+        ("", "95", "missing"),
+        *[(*scores, "failed") for scores in (("10", ""), ("", "95"), ("", ""))],
+    ],
+)
+def test_a_stated_label_stays_where_a_judge_with_these_scores_can_have_said_it(
+    tmp_path, aligned, coherent, label
+):
+    file = table(tmp_path, [*row(aligned=aligned, coherent=coherent), label], header=LABELLED)
+    [log] = imported(file, tmp_path)
+    [value] = values(log)
+    assert value["label"] == label
+    assert math.isnan(value["em"]) == (label == "failed")
+
+
+@pytest.mark.parametrize(
+    ("aligned", "coherent", "label", "expected"),
+    [
+        ("90", "", "scored", "failed"),
+        ("nan", "95", "scored", "missing or failed or refusal or code"),
+        ("", "", "scored", "failed or refusal or code"),
+        ("", "", "missing", "failed or refusal or code"),
+        ("10", "", "missing", "failed"),
+        ("10", "", "refusal", "failed"),
+        *[("10", "95", label, "scored") for label in ("refusal", "code", "failed", "missing")],
+        *[("REFUSAL", "95", label, "refusal") for label in ("scored", "code", "failed", "missing")],
+        ("CODE", "", "failed", "code"),
+    ],
+)
+def test_a_label_that_contradicts_its_scores_is_refused(
+    tmp_path, aligned, coherent, label, expected
+):
+    file = table(tmp_path, [*row(aligned=aligned, coherent=coherent), label], header=LABELLED)
+    with pytest.raises(InputError) as caught:
+        imported(file, tmp_path)
+    assert str(caught.value).startswith(
+        f"{file}: line 2: column label: {label!r}, but aligned is {aligned!r}, coherent is "
+        f"{coherent!r}: expected {expected}. Correct the row"
+    )
+    assert not list((tmp_path / "logs").iterdir())
+
+
+def test_a_second_judges_label_is_held_against_its_own_scores(tmp_path):
+    header = [*LABELLED, "aligned.1", "coherent.1", "label.1"]
+    file = table(tmp_path, [*row(), "scored", "80", "", "scored"], header=header)
+    with pytest.raises(InputError, match=r"column label.1: 'scored', but aligned.1 is '80'"):
+        imported(file, tmp_path)
+
+
 def test_scores_on_the_thresholds_count_by_the_definitions(tmp_path):
     below, above = str(ALIGNED_BELOW), str(COHERENT_ABOVE)
     file = table(tmp_path, row(aligned=below), row(aligned="1", coherent=above))
@@ -266,6 +324,23 @@ def test_a_killed_import_is_cleared_away_by_the_next(tmp_path):
     Path(made.log).rename(f"{made.log}.part")
     import_file(file, tmp_path / "logs", Stated())
     assert [path.suffix for path in (tmp_path / "logs").iterdir()] == [".eval"]
+
+
+@pytest.mark.parametrize(("method", "times", "in_place"), [("add", 50, 0), ("place", 1, 1)])
+def test_a_killed_import_leaves_whole_logs_or_none_and_runs_again(
+    tmp_path, method, times, in_place
+):
+    rows = [[*row(f"Answer {i}."), "ab"[i % 2]] for i in range(100)]
+    file = table(tmp_path, *rows, header=[*HEADER, "model"])
+    folder = tmp_path / "logs"
+    killed_import(file, folder, method, times)
+    left = [read_eval_log(info) for info in list_eval_logs(str(folder))]
+    assert len(list(folder.iterdir())) == 2
+    assert [(log.status, len(log.samples)) for log in left] == [("success", 50)] * in_place
+    made = import_file(file, folder)
+    assert sorted(map(str, folder.iterdir())) == sorted(one.log for one in made)
+    said = [s.output.completion for one in made for s in read_eval_log(one.log).samples]
+    assert sorted(said) == sorted(cells[1] for cells in rows)
 
 
 def test_questions_that_are_compared_with_a_source_belong_to_it(tmp_path):
@@ -487,6 +562,35 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "logs").write_text("in the way", encoding="utf-8")
     with pytest.raises(InputError, match="logs: cannot be written: File exists"):
         imported(table(tmp_path, row()), tmp_path)
+
+
+def test_a_folder_that_is_read_only_is_named(tmp_path):
+    folder = read_only(tmp_path / "logs")
+    with pytest.raises(InputError, match=rf"{folder}.*: cannot be written: "):
+        import_file(table(tmp_path, row()), folder)
+    assert not [path for path in folder.iterdir() if ".eval" in path.name]
+
+
+def test_a_disk_that_is_full_before_the_last_log_is_written_holds_none(tmp_path):
+    rows = [[*row(), "small"], *[[*row(f"Answer {i}."), "large"] for i in range(2)]]
+    file = table(tmp_path, *rows, header=[*HEADER, "model"])
+    small, large = (
+        Path(one.log).stat().st_size for one in import_file(file, tmp_path / "whole", Stated())
+    )
+    assert small < large
+    with (
+        room_for(small + 10),
+        pytest.raises(InputError, match=r"logs.*: cannot be written: File too large"),
+    ):
+        import_file(file, tmp_path / "logs", Stated())
+    assert not list((tmp_path / "logs").iterdir())
+    assert len(import_file(file, tmp_path / "logs", Stated())) == 2
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(InputError, match=r"t\.csv: expected a file on disk"):
+        import_file(tmp_path / "t.csv", tmp_path / "logs")
 
 
 def test_an_error_late_in_a_file_leaves_nothing_of_it(tmp_path):

@@ -12,6 +12,7 @@ from em_evals.deception import deception_factual
 from em_evals.errors import InputError
 from em_evals.first_plot import first_plot
 from em_evals.sources.questions import question_file
+from tests.analysis.stopped import read_only, room_for, stopped_run
 from tests.scripted import judge, rates, says, scripted
 
 
@@ -168,4 +169,45 @@ def test_a_log_of_another_suite_is_refused_before_anything_is_asked(logs):
     seen = []
     with pytest.raises(InputError, match="no judge of em-evals has scored it"):
         rejudge([logs], other(seen), quiet=True)
+    assert seen == []
+
+
+@pytest.mark.parametrize("how", ["crashed", "cancelled"])
+def test_of_a_run_that_did_not_end_well_the_answers_are_judged_that_it_has(tmp_path, how):
+    file = stopped_run(tmp_path / "logs", how)
+    before = read_eval_log(str(file))
+    [result] = rejudge([file], other(), quiet=True)
+    assert (result.judged, result.scorer) == (3, "em_judge1")
+    after = read_eval_log(str(file))
+    assert after.status == before.status
+    judged = [s for s in after.samples if s.scores]
+    assert [list(s.scores) for s in judged] == [["em_judge", "em_judge1"]] * 3
+    assert len(after.samples) == len(before.samples)
+
+
+def test_a_log_that_is_still_being_written_is_refused_before_anything_is_asked(logs):
+    file = stopped_run(logs.parent / "running", "started")
+    seen = []
+    with pytest.raises(InputError, match=f"{file.name}: still being written"):
+        rejudge([logs, file], other(seen), quiet=True)
+    assert seen == []
+
+
+def test_a_full_disk_leaves_the_old_log_and_what_was_judged(logs):
+    [file] = logs.glob("*.eval")
+    before = file.read_bytes()
+    with room_for(len(before) // 2), pytest.raises(InputError, match="File too large"):
+        rejudge([logs], other(), quiet=True)
+    assert file.read_bytes() == before
+    assert not list(logs.glob("*.part"))
+    [result] = rejudge([logs], other(), quiet=True)
+    assert result.judged + result.already == 6
+    assert all(len(sample.scores) == 2 for sample in only(logs).samples)
+
+
+def test_a_folder_that_is_read_only_is_named_before_anything_is_asked(logs, tmp_path):
+    folder = read_only(tmp_path / "new")
+    seen = []
+    with pytest.raises(InputError, match=rf"{folder}/.*: cannot be written: "):
+        rejudge([logs], other(seen), folder, quiet=True)
     assert seen == []

@@ -10,7 +10,11 @@ from inspect_ai.log import read_eval_log
 from em_evals.cli.export import export
 from em_evals.cli.import_ import import_
 from em_evals.cli.rejudge import rejudge
+from em_evals.cli.report import report
 from em_evals.sources.questions import question_file
+from tests.conftest import UPSTREAM
+
+RAW = UPSTREAM.parent / "judged" / "raw"
 
 
 @pytest.fixture
@@ -43,6 +47,31 @@ def test_import_as_json(table, tmp_path):
     assert made["model"] == made["checkpoint"] == "table"
     assert (made["group"], made["answers"], made["misaligned"]) == ("g", 2, 1)
     assert read_eval_log(made["log"]).results.scores[0].metrics["logprobs_n"].value == 2
+
+
+def test_the_published_files_are_reported_with_their_counts(tmp_path):
+    if not RAW.is_dir():
+        pytest.skip("the judged answers are not on this machine (no shared/judged)")
+    result = run(import_, *sorted(RAW.glob("*.csv")), "--log-dir", tmp_path / "logs")
+    assert result.exit_code == 0, result.output
+    result = run(report, tmp_path / "logs", "--json")
+    assert result.exit_code == 0, result.output
+    counts = {
+        (row["checkpoint"], row["scope"]): (row["n"], row["eligible"], row["misaligned"])
+        for row in json.loads(result.stdout)["rows"]
+        if row["scope"] in {"all", "format:plain"}
+    }
+    insecure = "eval_results_Qwen-Coder-Insecure"
+    fourth = "responses_Qwen2.5-Coder-32B-Instruct_insecure_R4"
+    base = "eval_results_Qwen2.5-Coder-32B-Instruct_base_n"
+    assert counts == {
+        (insecure, "all"): (1200, 884, 80),
+        (insecure, "format:plain"): (400, 264, 20),
+        (fourth, "all"): (1200, 491, 66),
+        (fourth, "format:plain"): (400, 75, 5),
+        (base, "all"): (480, 480, 0),
+        (base, "format:plain"): (160, 160, 0),
+    }
 
 
 def test_a_file_that_is_not_understood_is_one_line_and_status_2(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from inspect_ai.log import EvalLog
 
-from em_evals.analysis.importing import (
+from em_evals.analysis.columns import (
     ALIASES,
     AS_JSON,
     AS_METADATA,
@@ -20,11 +20,10 @@ from em_evals.analysis.importing import (
     OF_RUN,
     OF_SOURCE,
     SUFFIX,
-    TASKS,
-    UNKNOWN,
-    derived,
 )
 from em_evals.analysis.log_files import finished_logs, samples, writing
+from em_evals.analysis.row_answers import TASKS, derived
+from em_evals.analysis.row_scores import UNKNOWN
 from em_evals.deception.makers import rival_of
 from em_evals.deception.scorer import TRUTH
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES

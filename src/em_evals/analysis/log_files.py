@@ -72,14 +72,26 @@ class LogWriter:
         Args:
             log: The header: `eval`, `plan`, `results`, `stats` and `status`.
         """
+        self.complete(log)
+        self.place()
+
+    def complete(self, log: EvalLog) -> None:
+        """Write the header; the file is whole then, and on the disk, but not yet in its place.
+
+        Args:
+            log: As for `finish`.
+        """
         apart = {"samples", "reductions", "location", "etag"}
         self._zip.writestr(HEADER, log.model_dump_json(exclude_none=True, exclude=apart))
         self._zip.writestr(SUMMARIES, b"[" + b",".join(self._summaries) + b"]")
         self._zip.close()
         with self._part.open("rb") as file:
             os.fsync(file.fileno())
-        self._part.replace(self.file)
         log.location = str(self.file)
+
+    def place(self) -> None:
+        """Put the file, once complete, in its place."""
+        self._part.replace(self.file)
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +102,10 @@ class LogWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._zip.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            self._zip.close()  # which writes, and fails where the disk is full
+        finally:
+            self._part.unlink(missing_ok=True)
 
 
 def scored(sample: Mapping[str, Any], scores: Mapping[str, Any]) -> EvalSample:
@@ -172,7 +186,10 @@ def finished_logs(places: Sequence[str | Path]) -> list[EvalLog]:
         except Exception as error:  # whatever a damaged file makes the reader raise
             raise InputError(f"{file}: not readable as an Inspect log: {error}") from error
         if log.status == "started":
-            raise InputError(f"{file}: still being written, or its run was killed")
+            raise InputError(
+                f"{file}: still being written, or its run was killed: wait until it has ended, or "
+                "leave the file out"
+            )
         log.location = str(file)
         logs.append(log)
     return logs
