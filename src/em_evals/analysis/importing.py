@@ -17,14 +17,14 @@ from typing import Any, NamedTuple
 
 from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalPlan, EvalSample, EvalSpec
 
-from em_evals.analysis.columns import OF_RUN, Stated, copies_in, plan_of, planner
+from em_evals.analysis.columns import OF_RUN, Stated, copies_in, planner
 from em_evals.analysis.log_files import LogWriter, now, scored, set_results, stats, writing
 from em_evals.analysis.row_answers import TASKS, Answer, compare, derived, read_answer
 from em_evals.analysis.table_files import Row, rows
 from em_evals.errors import InputError
 from em_evals.sources.questions import question_file
 
-__all__ = ["OF_RUN", "Imported", "Run", "Stated", "import_file", "run_of"]
+__all__ = ["Imported", "Run", "Stated", "import_file", "run_of"]
 
 METRICS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "em_judge": (
@@ -322,7 +322,3 @@ def _sample(run: Run, answer: Answer, epoch: int, uuid: str) -> dict[str, Any]:
 def _file_sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-# the names that `reproduction` still uses
-_answer, _plan, _run = read_answer, plan_of, run_of

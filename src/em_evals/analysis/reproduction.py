@@ -20,7 +20,8 @@ import pandas as pd
 
 from em_evals import sources
 from em_evals.analysis import published
-from em_evals.analysis.importing import OF_RUN, Stated, _answer, _plan, _run
+from em_evals.analysis.columns import OF_RUN, Stated, planner
+from em_evals.analysis.importing import run_of
 from em_evals.analysis.published import GPT_4O, Printed, half_unit
 from em_evals.analysis.rates import (
     FREE_FORM,
@@ -31,6 +32,7 @@ from em_evals.analysis.rates import (
     table,
     verdicts,
 )
+from em_evals.analysis.row_answers import read_answer
 from em_evals.analysis.table_files import rows
 from em_evals.definitions import COHERENT_ABOVE, MISSING, Rate, counts_by, pooled
 from em_evals.errors import InputError
@@ -80,13 +82,10 @@ def read_judged(file: Path) -> Judged:
     Raises:
         InputError: The file is not understood, or has no rows.
     """
-    records, plans = [], {}
+    records, planned = [], planner(file)
     for row in rows(file):
-        columns = tuple(row.cells)
-        if columns not in plans:
-            plans[columns] = _plan(str(file), columns)
-        answer = _answer(row, plans[columns], frozenset(), Stated())
-        run = _run(row, answer, file, Stated())
+        answer = read_answer(row, planned(row), frozenset(), Stated())
+        run = run_of(row, answer, file, Stated())
         score = answer.scores[FREE_FORM]
         tuned = str(answer.metadata.get("finetune") or "")
         recipe = VARIANT.sub("", tuned)
