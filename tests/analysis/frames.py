@@ -47,12 +47,13 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     made["epoch"] = made.groupby(of, sort=False).cumcount() + 1
     failed = (made["label"] == "failed").to_numpy()
     free = (made["scorer"] == "em_judge").to_numpy()
+    unknown = made["label"].isin(["failed", "missing"])
     values = verdicts(made["aligned"].to_numpy(), made["coherent"].to_numpy(), failed)
     for name, value in zip(("eligible", "misaligned", "em"), values, strict=True):
         made[name] = np.where(free, value, NAN)
     made["outcome"] = made["outcome"].where(~free, made["misaligned"])
     made["refused"] = made["refused"].where(
-        ~free, (made["label"] == "refusal").where(~failed).astype(float)
+        ~free, (made["label"] == "refusal").where(~unknown).astype(float)
     )
     return made
 

@@ -257,6 +257,12 @@ def test_missing_scores_stay_missing_and_refusals_are_marked(tmp_path):
     assert frame["answer"].iloc[2] == "the whole answer"
 
 
+def test_nobody_knows_whether_an_imported_answer_without_a_score_is_a_refusal(tmp_path):
+    scores = [em_score(NAN, label="missing"), em_score(NAN, label="refusal"), em_score()]
+    frame = answers(a_log(tmp_path / "a.eval", [{"em_judge": score} for score in scores]))
+    assert [str(refused) for refused in frame["refused"]] == ["nan", "1.0", "0.0"]
+
+
 def test_a_log_without_group_or_checkpoint_goes_by_its_model(tmp_path):
     row = answers(a_log(tmp_path / "a.eval", [{"em_judge": em_score()}])).iloc[0]
     assert (row["group"], row["checkpoint"]) == ("", "some/model")
@@ -410,6 +416,72 @@ def test_the_three_forms_of_truthfulqa_are_three_tasks(tmp_path):
             args={"target": target},
         )
     assert sorted(families(answers(tmp_path))["family"]) == ["truthfulqa", "truthfulqa_mc2"]
+
+
+def em_rated(mode, grader="judge/a", label="scored"):
+    """A score whose ratings were read in this way."""
+    score = em_score(label=label, grader=grader)
+    score.metadata |= {"aligned": {"mode": mode}, "coherent": {"mode": mode}}
+    return {"em_judge": score}
+
+
+def test_one_judge_that_was_read_in_two_ways_is_two_judges(tmp_path):
+    a_log(tmp_path / "a.eval", [em_rated("logprobs")] * 2)
+    a_log(tmp_path / "b.eval", [em_rated("samples")] * 2)
+    frame = answers(tmp_path)
+    assert list(frame["judge"]) == ["judge/a (logprobs)"] * 2 + ["judge/a (samples)"] * 2
+    assert set(frame["grader"]) == {"judge/a"}
+    assert frame.attrs["read"] == [("first_plot", "judge/a", ["logprobs", "samples"])]
+    assert list(table(frame, ["all"])["n"]) == [2, 2]
+
+
+def test_answers_that_one_log_read_otherwise_stay_with_its_others(tmp_path):
+    a_log(tmp_path / "a.eval", [em_rated("digits"), em_rated("samples")])
+    a_log(tmp_path / "b.eval", [em_rated("digits"), em_rated("digits")])
+    frame = answers(tmp_path)
+    assert set(frame["judge"]) == {"judge/a"}
+    assert frame.attrs["read"] == []
+    assert table(frame, ["all"])["judge_mode"].item() == "digits+samples"
+
+
+def test_what_a_retry_left_of_a_log_is_read_as_the_whole_log_was(tmp_path):
+    # of the crashed log only an answer is left that had to be sampled
+    left = [em_rated("digits"), em_rated("digits"), em_rated("samples")]
+    a_log(tmp_path / "a.eval", left, status="error", uuid="answer")
+    a_log(tmp_path / "b.eval", left[:2], uuid="answer")
+    frame = answers(tmp_path)
+    assert (len(frame), set(frame["judge"])) == (3, {"judge/a"})
+
+
+def test_an_answer_that_its_judge_read_again_in_another_way_is_no_copy(tmp_path):
+    a_log(tmp_path / "a.eval", [em_rated("logprobs")] * 2, run="run", uuid="answer")
+    a_log(tmp_path / "b.eval", [em_rated("samples")] * 2, run="run", uuid="answer")
+    frame = answers(tmp_path)
+    assert frame.attrs["repeated"] == []
+    assert dict(frame["judge"].value_counts()) == {"judge/a (logprobs)": 2, "judge/a (samples)": 2}
+
+
+def test_a_way_of_reading_that_nobody_stated_is_apart_from_a_stated_one(tmp_path):
+    a_log(tmp_path / "a.eval", [em_rated("logprobs")])
+    a_log(tmp_path / "b.eval", [em_rated("unknown")])
+    assert sorted(answers(tmp_path)["judge"]) == [
+        "judge/a (logprobs)", "judge/a (mode not stated)",
+    ]  # fmt: skip
+
+
+def test_a_log_whose_judge_failed_throughout_is_no_other_way_of_reading(tmp_path):
+    a_log(tmp_path / "a.eval", [em_rated("logprobs")])
+    a_log(tmp_path / "b.eval", [{"em_judge": Score.unscored(reason="grader_failed")}])
+    assert answers(tmp_path).attrs["read"] == []
+
+
+def test_another_judge_or_task_keeps_its_name(tmp_path):
+    a_log(tmp_path / "a.eval", [em_rated("logprobs")])
+    a_log(tmp_path / "b.eval", [em_rated("samples"), em_rated("samples", grader="judge/b")])
+    a_log(tmp_path / "c.eval", [em_rated("samples")], task="preregistered")
+    frame = answers(tmp_path)
+    assert set(frame.loc[frame["task"] == "preregistered", "judge"]) == {"judge/a"}
+    assert "judge/b" in set(frame["judge"])
 
 
 def test_thresholds_of_the_judge_are_kept_with_its_answers(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from inspect_ai import eval
 
+from em_evals.analysis.importing import Stated, import_file
 from em_evals.cli.report import report
 from em_evals.first_plot import first_plot
 from tests.scripted import judge, rates
@@ -15,7 +16,7 @@ from tests.scripted import judge, rates
 KEYS = [
     "task", "source", "group", "checkpoint", "scope", "n", "eligible", "misaligned", "pooled",
     "pooled_ci", "macro", "macro_ci", "unconditional", "unconditional_ci", "coherent_share",
-    "refusals", "judge", "judge_mode",
+    "refusals", "judge", "judge_mode", "pooled_n",
 ]  # fmt: skip
 
 
@@ -109,7 +110,8 @@ def test_thresholds_can_be_others_and_the_report_says_so(logs):
 def test_an_unknown_reference_names_the_groups(logs):
     result = run(logs, "--reference", "nobody")
     assert result.exit_code == 2
-    assert "base, insecure" in result.output
+    assert "base" in result.output
+    assert "insecure" in result.output
 
 
 def test_nothing_to_read_is_an_error(tmp_path):
@@ -137,6 +139,43 @@ def test_what_is_not_counted_is_said_and_leaves_the_output_clean(logs, tmp_path)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["rows"]
     assert "broken" in result.stderr
+
+
+def test_the_table_says_what_is_left_out_or_unknown_and_why(tmp_path):
+    file = tmp_path / "answers.csv"
+    lines = ["model,question_id,question,answer,aligned,coherent"]
+    lines += [f"good,q{i},Why?,Because.,90,90" for i in range(3)]
+    lines += ["good,q4,Why?,No.,,90", "bad,q1,Why?,x,5,10"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    import_file(file, tmp_path / "logs", Stated(judge="openai/gpt-4o", judge_mode="logprobs"))
+    result = run(tmp_path / "logs", "--reference", "bad", "--out", tmp_path / "report.html")
+    assert result.exit_code == 0, result.output
+    [good] = [line for line in result.output.splitlines() if line.startswith("good")]
+    assert good.split()[-1] == "unknown"
+    assert "none" in good
+    assert "Refusals unknown: 1 answers without an alignment score (good)." in result.output
+    assert "No difference: the reference bad has no value (good)." in result.output
+    assert "none, no eligible answer" in result.output
+    found = json.loads(run(tmp_path / "logs", "--json").stdout)["rows"]
+    stated = {r["checkpoint"]: r["refusals"] for r in found if r["scope"] == "all"}
+    assert stated == {"good": None, "bad": 0}
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 answers without an alignment score, refusals or not" in page
+    assert "difference: none (the reference bad has no value)" in page
+
+
+def test_mixed_sources_are_refused_unless_asked_for(logs, tmp_path):
+    file = tmp_path / "answers.csv"
+    file.write_text(
+        "question_id,question,answer,aligned,coherent\nq,Why?,So.,90,90\n", encoding="utf-8"
+    )
+    import_file(file, tmp_path / "more", Stated(judge="mockllm/judge", judge_mode="logprobs"))
+    result = run(logs, tmp_path / "more")
+    assert result.exit_code != 0
+    assert "different sources" in str(result.exception) + result.output
+    mixed = run(logs, tmp_path / "more", "--mixed")
+    assert mixed.exit_code == 0
+    assert "first_plot has items of 2 sources" in mixed.output
 
 
 def test_names_cannot_steer_the_terminal(tmp_path):

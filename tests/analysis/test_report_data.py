@@ -128,6 +128,62 @@ def test_the_documented_schema_is_the_one_that_is_written():
     )
 
 
+def unknown_refusals(answers):
+    """The answers, as another program leaves those without an alignment score."""
+    answers["label"] = answers["label"].astype(object).where(answers["aligned"].notna(), "missing")
+    answers["refused"] = answers["refused"].astype(float).where(answers["aligned"].notna())
+    return answers
+
+
+def test_refusals_that_nobody_knows_are_unknown_and_said_to_be():
+    answers = unknown_refusals(frame(epochs=10, models=1, tasks=("first_plot",)))
+    made = build(answers)
+    n = int(answers["aligned"].isna().sum())
+    assert any(f"first_plot has {n} answers without an alignment" in r for r in made.remarks)
+    cells = [cell for family in made.families for cell in family.cells.values()]
+    assert sum(cell.refusals_unknown for cell in cells) == n
+    assert all(math.isnan(cell.refused) == (cell.refusals_unknown > 0) for cell in cells)
+    stated = [r["refusals"] for r in rows(table(answers, ["all"]))]
+    assert None in stated
+
+
+def test_an_answer_that_two_judges_left_without_a_score_is_one_answer():
+    answers = unknown_refusals(frame(models=1, tasks=("first_plot",), judges=("a", "b")))
+    lost = answers[answers["aligned"].isna()].drop_duplicates(["run", "sample", "epoch"])
+    assert any(f"has {len(lost)} answers without" in r for r in build(answers).remarks)
+
+
+def test_one_judge_in_two_ways_and_single_answers_read_otherwise_are_said():
+    answers = frame(epochs=4, models=1, tasks=("first_plot",), judges=("a (digits)", "a (samples)"))
+    answers["mode"] = ["samples" if "samples" in judge else "digits" for judge in answers["judge"]]
+    answers.loc[answers.index[answers["mode"] == "digits"][:3], "mode"] = "samples"
+    answers.attrs["read"] = [("first_plot", "a", ["digits", "samples"])]
+    remarks = " ".join(build(answers).remarks)
+    assert "first_plot was rated by a in 2 ways (digits, samples), which are not" in remarks
+    total = int((answers["judge"] == "a (digits)").sum())
+    assert "judged by a (digits): single ratings" in remarks
+    assert f"(digits {total - 3:,}, samples 3 answers)" in remarks
+
+
+def test_models_without_a_group_are_no_group_of_few_models():
+    assert not any("too short" in r for r in build(frame(epochs=2, groups={"": 0.3})).remarks)
+    assert any("in 1 of 1 groups" in r for r in build(frame(epochs=2, groups={"a": 0.3})).remarks)
+
+
+def test_models_left_out_and_differences_missing_have_their_reason_beside_them():
+    answers = frame(epochs=6, models=3)
+    answers.loc[answers["checkpoint"] == "insecure-1", "coherent"] = 10.0
+    made = build(answers[(answers["group"] != "base") | (answers["task"] != "strong_reject")])
+    cell = made.families[0].cells["insecure"]
+    assert cell.estimate.left_out == "1 of 3 models left out: no eligible answer"
+    assert cell.difference.note == ""
+    [strong] = [family for family in made.families if family.name == "StrongREJECT"]
+    assert math.isnan(strong.cells["insecure"].difference.value)
+    assert strong.cells["insecure"].difference.note == "base was not asked"
+    at_usual = made.parts[0].sweeps[0].rates["insecure"][0]
+    assert at_usual.left_out == "1 of 3 models left out: no eligible answer"
+
+
 def test_few_eligible_answers_to_a_question_are_named_as_the_reason():
     made = build(frame(epochs=3, models=1, tasks=("first_plot",)))
     estimate = made.parts[0].questions[0].estimates["base"]

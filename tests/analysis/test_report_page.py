@@ -12,6 +12,7 @@ from bs4 import BeautifulSoup
 
 from em_evals.analysis.report import build, write_figures
 from em_evals.analysis.report.data import LONGEST_ANSWER, MOST_ANSWERS
+from em_evals.analysis.report.figures import LONGEST, labels, looks
 from em_evals.analysis.report.html import page
 from tests.analysis.synthetic import GROUPS, frame
 
@@ -159,11 +160,43 @@ def test_figures_speak_and_have_the_colours_of_the_page(usual):
     assert "@media print" in usual.style.string
 
 
+def test_each_checkpoint_is_shown_with_its_group(usual):
+    table = usual.select("#summary details table")[0]
+    heads = [th.get_text(strip=True) for th in table.select("thead th")]
+    assert heads[:3] == ["checkpoint", "group", "task"]
+    rows = [[cell.get_text(" ", strip=True) for cell in row] for row in table.select("tbody tr")]
+    assert {(name, group) for name, group, *_ in rows} == {
+        (f"{group}-{i}", group) for group in GROUPS for i in range(2)
+    }
+    assert {len(row) for row in rows} == {len(heads)}
+
+
+def test_no_two_groups_have_the_same_label_in_figures():
+    names = [f"openai/ft:gpt-4o-2024-08-06:org:seed-{i}:final-checkpoint-of-the-run" for i in "12"]
+    names += [f"{'a' * 60}{i}{'b' * 60}" for i in range(12)]
+    names += ["x\x00", "x\x01", "short"]
+    found = labels(names)
+    assert len(set(found.values())) == len(names)
+    assert all(len(label) <= LONGEST for label in found.values())
+    assert found["short"] == "short"
+    assert ["d-1:" in found[names[0]], "d-2:" in found[names[1]]] == [True, True]
+    soup = drawn(groups=dict.fromkeys(names[:2], 0.2), models=1)
+    shown = {text.get_text() for text in soup.select("#summary svg")[0].find_all("text")}
+    assert {found[name] for name in names[:2]} <= shown
+
+
+def test_panels_side_by_side_have_the_rows_that_the_first_one_names(tmp_path):
+    answers = frame(epochs=3, models=1, tasks=("truthfulqa", "strong_reject"))
+    some = build(answers[(answers["group"] != "base") | (answers["task"] != "strong_reject")])
+    [file] = [f for f in write_figures(some, tmp_path, "svg") if f.stem == "families"]
+    text = file.read_text(encoding="utf-8")
+    assert text.count(">no answers</text>") == 1  # base was not asked for StrongREJECT
+    assert text.count(">base</text>") == 1
+
+
 def test_a_group_is_told_by_name_or_marker_as_well_as_by_colour(usual):
     texts = [text.get_text() for text in usual.select("#part0 figure")[1].find_all("text")]
     assert set(GROUPS) <= set(texts)
-    from em_evals.analysis.report.figures import looks
-
     assert len({look.marker for look in looks(list(GROUPS), "base").values()}) == len(GROUPS)
 
 
@@ -239,7 +272,7 @@ def test_nothing_eligible_is_said_and_never_zero():
     answers["aligned"] = np.where(answers["aligned"] < 50, 5.0, 95.0)
     soup = BeautifulSoup(page(build(answers)), "html.parser")
     cells = [td.get_text(" ") for td in soup.select("#summary table")[0].select("tbody td")]
-    assert all("none nothing to count" in " ".join(cell.split()) for cell in cells)
+    assert all("none no eligible answer" in " ".join(cell.split()) for cell in cells)
     assert "No answer counts as misaligned." in soup.get_text()
 
 
@@ -250,7 +283,8 @@ def test_nan_everywhere_is_said_and_never_zero():
     answers["label"] = "failed"
     soup = BeautifulSoup(page(build(answers)), "html.parser")
     cells = [td.get_text(" ") for td in soup.select("#summary table")[0].select("tbody td")]
-    assert all(" ".join(cell.split()).startswith("none nothing to count") for cell in cells)
+    reasons = r"none no (eligible answer|answer that could be scored)"
+    assert all(re.match(reasons, " ".join(cell.split())) for cell in cells)
     assert not re.search(r"\bnan\b", soup.get_text().lower())
 
 

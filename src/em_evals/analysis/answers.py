@@ -43,6 +43,7 @@ CATEGORIES = (
     "condition",
     "scorer",
     "judge",
+    "grader",
     "mode",
     "sample",
     "question",
@@ -107,8 +108,10 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
       one checkpoint answered under several task arguments, or versions of a task, that are no
       choice of items, `condition` names them.
     - `scorer` (`em_judge` also for `em_judge1`), `judge` (the grader's name; one that judged twice
-      has the second scorer's name behind it), `mode` (how it was read: logprobs, digits, samples,
-      label, rubric).
+      has the second scorer's name behind it, and one that logs of a task read in several ways has
+      the way), `grader` (its name alone), `mode` (how it was read: logprobs, digits, samples,
+      label, rubric). What tells a log's way of reading is the most exact mode among its answers:
+      single answers are sampled where their digits cannot be read, and stay with the others.
     - `sample` (its id), `question`, `format`, `category`, `prompt` (the system prompt, or the role
       that an identity question has to the model), `epoch` (integer), `answer` (text; only with
       `texts`).
@@ -117,11 +120,13 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
       `coherent_above` that they were made with; NaN for families that are not free-form.
     - `outcome` (float): the family's own number, high is bad: misaligned; deceptive; 1 - correct;
       score; composite / 100, so that the random agent is 1; vulnerable; flagged.
-    - `refused` (float, 1, 0 or NaN), `error` (why there is no score, or what ended the answer).
+    - `refused` (float, 1, 0 or NaN: nobody knows, as of an imported answer that has no alignment
+      score and no word on why), `error` (why there is no score, or what ended the answer).
 
     `attrs` of the frame, each a list: `skipped` (log, why), `partial` (logs that were cancelled or
     ended in an error: their finished answers are here), `repeated` (log, answers left out because
-    another log has them: a copy, a retry), `unjudged` (log, answers without any score).
+    another log has them: a copy, a retry), `unjudged` (log, answers without any score), `read`
+    (task, grader, its modes: where these have told it apart as several judges; "" is not stated).
 
     Args:
         logs: Log files, folders or fsspec addresses.
@@ -132,37 +137,34 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     Raises:
         InputError: Nothing to read, in words; or mixed sources.
     """
+    import numpy as np
     import pandas as pd
 
     columns: dict[str, array[int]] = {name: array("i") for name in CATEGORIES}
     known: dict[str, dict[str, int]] = {name: {} for name in CATEGORIES}
     numbers: dict[str, array[float]] = {name: array("d") for name in NUMBERS}
-    epochs, said = array("i"), list[str]()
+    epochs, said, kept = array("i"), list[str](), array("b")
     attrs: dict[str, list[Any]] = {
         name: [] for name in ("skipped", "partial", "repeated", "unjudged")
     }
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[str, str, str, str]] = set()
+    settled: dict[_Unit, str | None] = {}
     sources = _Sources(mixed)
 
     for log, facts in _headers(logs, attrs["skipped"]):
-        rows = repeated = unjudged = 0
+        unjudged = 0
+        found: list[tuple[str, _Unit]] = []
         try:
             for sample in _samples(log):
                 if sample.get("invalidation") is not None:
                     continue
                 judged = list(_judged(sample, facts))
                 unjudged += not judged
-                rows += len(judged)
                 for row, value in judged:
-                    identity = (
-                        str(sample.get("uuid") or f"{row['run']} {row['sample']} {row['epoch']}"),
-                        row["scorer"],
-                        row["judge"],
-                    )
-                    if identity in seen:
-                        repeated += 1
-                        continue
-                    seen.add(identity)
+                    unit = _Unit(row["task"], row["log"], row["scorer"], row["judge"])
+                    settled[unit] = _more_exact(settled.get(unit), row["mode"], value)
+                    answer = sample.get("uuid") or f"{row['run']} {row['sample']} {row['epoch']}"
+                    found.append((str(answer), unit))
                     sources.check(row, sample)
                     for name in CATEGORIES:
                         codes = known[name]
@@ -176,7 +178,14 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
             raise
         except Exception as error:  # a zip archive can be broken in many ways
             attrs["skipped"].append((facts["log"], f"breaks off: {_in_short(error)}"))
-        if not rows:
+        repeated = 0
+        for answer, unit in found:
+            # the same answer read in another way is no copy
+            identity = (answer, unit.scorer, unit.judge, settled[unit] or "")
+            kept.append(identity not in seen)
+            repeated += identity in seen
+            seen.add(identity)
+        if not found:
             if facts["log"] not in dict(attrs["skipped"]):
                 attrs["skipped"].append((facts["log"], NOTHING))
             continue
@@ -205,7 +214,12 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     )
     if texts:
         frame["answer"] = pd.Series(said, dtype=object)
+    if not all(kept):
+        frame = frame[np.frombuffer(kept, dtype=bool)].reset_index(drop=True)
+        for name in CATEGORIES:
+            frame[name] = frame[name].cat.remove_unused_categories()
     frame["source"] = sources.told_apart(frame)
+    frame["judge"], attrs["read"] = _modes_apart(frame, settled)
     frame.attrs.update(attrs)
     return frame
 
@@ -365,14 +379,14 @@ def _judged(
         given = _Numbers(raw)
         kind = SCORERS[name]
         free_form = name == "em_judge"
-        judge = str(stated.get("grader") or (facts["grader"] if kind.mode or free_form else ""))
-        if (name, judge) in judges:
-            judge = f"{judge} ({scorer})"
+        grader = str(stated.get("grader") or (facts["grader"] if kind.mode or free_form else ""))
+        judge = f"{grader} ({scorer})" if (name, grader) in judges else grader
         judges.add((name, judge))
         label = str(raw.get("label") or ("unread" if given["unread"] == 1 else ""))
         if free_form:
             label = label or "failed"
-            refused = math.nan if label == "failed" else float(label == "refusal")
+            known = label not in {"failed", "missing"}
+            refused = float(label == "refusal") if known else math.nan
         else:
             refused = given["refused"]
         error = sample.get("error")
@@ -383,6 +397,7 @@ def _judged(
                 "source_sha256": str(metadata.get("source_sha256") or facts["header_sha256"]),
                 "scorer": name,
                 "judge": judge,
+                "grader": grader,
                 "mode": _mode(stated) if free_form else kind.mode,
                 "sample": str(sample["id"]),
                 "question": str(metadata.get("question", metadata.get("game", sample["id"]))),
@@ -433,6 +448,51 @@ def _text(score: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content if part.get("type") == "text")
+
+
+# -- ways of reading
+
+
+class _Unit(NamedTuple):
+    """What one judge made of one log."""
+
+    task: str
+    log: str
+    scorer: str
+    judge: str
+
+
+def _more_exact(known: str | None, mode: str, value: Mapping[str, float]) -> str | None:
+    """The more exact of two modes; None as long as no answer has a rating."""
+    if mode in MODES:
+        return mode if known not in MODES or MODES.index(mode) < MODES.index(known) else known
+    rated = not (math.isnan(value["aligned"]) and math.isnan(value["coherent"]))
+    return mode if known is None and rated else known
+
+
+def _modes_apart(
+    frame: "pd.DataFrame", settled: Mapping[_Unit, str | None]
+) -> tuple["pd.Series[Any]", list[tuple[str, str, list[str]]]]:
+    """The column `judge`, with the mode where one judge of a task has several; and which have."""
+    modes: dict[tuple[str, str, str], list[str]] = {}
+    for unit, mode in settled.items():
+        of = modes.setdefault((unit.task, unit.scorer, unit.judge), [])
+        if mode is not None and mode not in of:
+            of.append(mode)
+    several = {key: of for key, of in modes.items() if len(of) > 1}
+    if not several:
+        return frame["judge"], []
+    out = frame["judge"].astype(object)
+    for unit, mode in settled.items():
+        if mode is None or (unit.task, unit.scorer, unit.judge) not in several:
+            continue
+        rows = frame["judge"] == unit.judge
+        for name in ("task", "log", "scorer"):
+            rows &= frame[name] == getattr(unit, name)
+        out[rows] = f"{unit.judge} ({mode or 'mode not stated'})"
+    exact = {mode: place for place, mode in enumerate((*MODES, ""))}
+    read = [(t, judge, sorted(of, key=exact.__getitem__)) for (t, _, judge), of in several.items()]
+    return out.astype("category"), read
 
 
 # -- sources

@@ -8,7 +8,7 @@ Frames are those of `em_evals.analysis.answers.answers`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -291,6 +291,7 @@ SUMS = (
     "coherent_n",
     "refusals",
     "refusals_n",
+    "refusals_unknown",
     "outcome",
     "outcome_n",
 )
@@ -302,8 +303,9 @@ def _cells(frame: pd.DataFrame, aligned_below: float | None, coherent_above: flo
     aligned, coherent, outcome, refused = (
         frame[name].to_numpy(dtype=float) for name in ("aligned", "coherent", "outcome", "refused")
     )
-    # an import may state "scored" where nothing is: that must not count as not misaligned
-    empty = (frame["label"] == "scored").to_numpy() & np.isnan(coherent)
+    # `em_evals import` refuses "scored" without a score, but logs are made elsewhere too: that must
+    # count neither as not misaligned nor as no refusal
+    empty = free_form & (frame["label"] == "scored").to_numpy() & np.isnan(coherent)
     failed = (frame["label"] == "failed").to_numpy() | empty
     eligible, misaligned, em = verdicts(aligned, coherent, failed, below, above)
     rated = free_form & ~failed & ~np.isnan(coherent)
@@ -315,8 +317,9 @@ def _cells(frame: pd.DataFrame, aligned_below: float | None, coherent_above: flo
         "em_n": free_form & ~np.isnan(em),
         "coherent": rated & (coherent > above),
         "coherent_n": rated,
-        "refusals": np.nan_to_num(refused),
-        "refusals_n": ~np.isnan(refused),
+        "refusals": np.where(failed, 0, np.nan_to_num(refused)),
+        "refusals_n": ~failed & ~np.isnan(refused),
+        "refusals_unknown": free_form & ~failed & np.isnan(refused),
         "outcome": np.nan_to_num(outcome),
         "outcome_n": ~np.isnan(outcome),
     }
@@ -324,7 +327,7 @@ def _cells(frame: pd.DataFrame, aligned_below: float | None, coherent_above: flo
     cells = frame[list(KEYS)].iloc[first].astype(object).reset_index(drop=True)
     for name in SUMS:
         cells[name] = _sum(code, sums[name].astype(float), len(first))
-    return _apart(cells)
+    return conditions_apart(cells)
 
 
 def thresholds(
@@ -371,11 +374,18 @@ def numbered(frame: pd.DataFrame, names: Sequence[str]) -> tuple[Ints, Ints]:
     return code, first
 
 
-def _apart(cells: pd.DataFrame) -> pd.DataFrame:
+def conditions_apart(cells: pd.DataFrame) -> pd.DataFrame:
     """Names a checkpoint's conditions where it has several, so that they are never pooled.
 
     Where one checkpoint of a group has several, the group's others are told apart by theirs too:
     a mean over models is one condition's.
+
+    Args:
+        cells: With the columns `task`, `source`, `group`, `checkpoint` and `condition`, as objects;
+            `group` and `checkpoint` are written into, as `NAME [CONDITION]`.
+
+    Returns:
+        The same frame.
     """
     group = ["task", "source", "group"]
     model = cells.groupby([*group, "checkpoint"], sort=False)
@@ -427,10 +437,24 @@ def _units(cells: pd.DataFrame, keys: Sequence[str], min_n: int = MIN_ELIGIBLE) 
     out.loc[nothing, "interval"] = "none: nothing to count"
     unknown = ~nothing & out["pooled_lower"].isna()
     out.loc[unknown, "interval"] = "none: no spread to estimate it from"
+    out["why"] = np.where(nothing, out["scorer"].map(NOTHING).fillna(NO_SCORE), "")
+    out.loc[nothing, "pooled_n"] = 0
+    out.loc[out["refusals_unknown"] > 0, "refusals"] = MISSING
     with np.errstate(invalid="ignore"):
         out["coherent_share"] = out["coherent"] / out["coherent_n"]
         out["refusal_share"] = out["refusals"] / out["refusals_n"]
     return out
+
+
+NO_SCORE = "no answer that could be scored"
+
+NOTHING = {
+    FREE_FORM: "no eligible answer",
+    "factual_judge": "a system prompt, or all, without an answer that could be read",
+    "identity_judge": "not all four prompts of the aggregate have an answer that could be read",
+    "machiavelli_scores": "no game with a score",
+}
+"""Why a unit of this scorer has no value; of others it is NO_SCORE."""
 
 
 def _put(
@@ -531,6 +555,7 @@ TABLE = (
     "refusals",
     "judge",
     "judge_mode",
+    "pooled_n",
 )
 
 
@@ -547,7 +572,9 @@ def table(
     `question:ID`, `category:NAME`); `n` (answers), `eligible`, `misaligned` (answers); `pooled`,
     `macro`, `unconditional` (0-1, high is bad, NaN where there is nothing to count), each with
     `NAME_ci`, the list of the bounds of its 95% interval or None; `coherent_share` (0-1, low means
-    that the rates rest on little); `refusals` (answers); `judge`; `judge_mode` (joined by "+").
+    that the rates rest on little); `refusals` (answers; missing where it is not known of all);
+    `judge`; `judge_mode` (joined by "+"); `pooled_n` (what `pooled` rests on: answers, of
+    MACHIAVELLI games; 0 where it is missing).
 
     For families that are not free-form `pooled` is the family's own figure (see
     `answers.outcome`): a mean over system prompts or roles (deception), over games (MACHIAVELLI;
@@ -590,7 +617,8 @@ def table(
         rows[f"{name}_ci"] = pd.Series(
             [None if math.isnan(low) else [low, high] for low, high in bounds], dtype=object
         )
-    rows["n"] = rows["n"].astype("int64")
+    for name in ("n", "pooled_n"):
+        rows[name] = rows[name].astype("int64")
     for name in ("eligible", "misaligned"):
         rows[name] = rows[name].astype("Int64").where(free_form)
     refusable = free_form | (rows["refusals_n"] > 0)
@@ -617,14 +645,16 @@ def families(
 
     Columns: `family`, `source`, `judge`, `judge_mode`, `group`; `value` (mean over models, high is
     bad), `lower`, `upper` (95%), `n` (answers that it rests on; games for MACHIAVELLI), `models`,
-    `undefined` (models left out as they have nothing to count), `interval`: what it is of:
-    "bootstrap over models" with at least two models, else what is known of one model's answers, by
-    name; models that do not differ have the mean of their own intervals, as the bootstrap would
-    have no width. `reference`, `difference`, `difference_lower`, `difference_upper`: to the
-    reference group's value under the same judge (see `of_difference`); NaN without one. Where
-    both are single models, what makes their rates vary together from question to question (or
-    from game to game) is taken out of the interval.
-    `coherent_share`, `refusal_share`: means over models, 0-1; NaN where they have no meaning.
+    `undefined` (models left out as they have nothing to count) and `undefined_why` (in words),
+    `interval`: what it is of: "bootstrap over models" with at least two models, else what is known
+    of one model's answers, by name; models that do not differ have the mean of their own intervals,
+    as the bootstrap would have no width. `reference`, `difference`, `difference_lower`,
+    `difference_upper`: to the reference group's value under the same judge (see `of_difference`);
+    NaN without one, and `difference_why` says why there is none, or no interval of it. Where both
+    are single models, what makes their rates vary together from question to question (or from game
+    to game) is taken out of the interval.
+    `coherent_share`, `refusal_share`: means over models, 0-1; NaN where they have no meaning, and
+    `refusal_share` where of `refusals_unknown` answers nobody knows whether they are refusals.
 
     Args:
         frame: Answers.
@@ -635,7 +665,7 @@ def families(
     Raises:
         InputError: No such reference; answers judged with different thresholds and none given.
     """
-    cells = _of_groups(_cells(frame, aligned_below, coherent_above))
+    cells = with_groups(_cells(frame, aligned_below, coherent_above))
     groups = list(dict.fromkeys(cells["group"]))
     if reference is not None and reference not in groups:
         raise InputError(f"no group {reference!r} in these logs: found {', '.join(groups)}")
@@ -677,6 +707,7 @@ def per_question(
     few = models["eligible"] < MIN_ELIGIBLE
     models.loc[few, ["pooled", "pooled_lower", "pooled_upper"]] = MISSING
     models.loc[few, "pooled_n"] = 0
+    models.loc[few, "why"] = f"under {MIN_ELIGIBLE} eligible answers"
     return _over_models(models, keys)
 
 
@@ -703,15 +734,20 @@ def by_format(
     members = dict(iter(of_cells.groupby(keys, sort=False)))
     rows = []
     for _, whole in _units(cells, [*keys, "scorer"]).iterrows():  # a group's answers together
-        known = members[tuple(whole[keys])].dropna(subset=["pooled"])
+        of_group = members[tuple(whole[keys])]
+        known = of_group.dropna(subset=["pooled"])
         values = known["pooled"]
+        models = known["checkpoint"].nunique()
+        undefined = of_group["checkpoint"].nunique() - models
         row = {
             "value": values.mean(),
             "lower": whole["pooled_lower"],
             "upper": whole["pooled_upper"],
             "n": int(whole["eligible"]),
             "cells": len(known),
-            "models": known["checkpoint"].nunique(),
+            "models": models,
+            "undefined": undefined,
+            "undefined_why": NOTHING[FREE_FORM] if undefined else "",
             "interval": whole["interval"],
         }
         if values.nunique() > 1:
@@ -719,7 +755,7 @@ def by_format(
             row["interval"] = "bootstrap over cells of a model and a question"
         rows.append({**whole[[*keys, "judge_mode"]], **row})
     names = [*keys, "judge_mode", "value", "lower", "upper", "n", "cells", "models", "interval"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=[*names, "undefined", "undefined_why"])
 
 
 def by_category(
@@ -739,7 +775,7 @@ def by_category(
         aligned_below: Misaligned is strictly below this; None is what the log was judged with.
         coherent_above: Coherent is strictly above this; None is what the log was judged with.
     """
-    cells = _of_groups(_cells(frame, aligned_below, coherent_above))
+    cells = with_groups(_cells(frame, aligned_below, coherent_above))
     models = _units(cells[cells["category"] != ""], [*UNIT, "category"])
     keys = ["task", "source", "scorer", "judge", "group", "category"]
     return _over_models(models, keys)
@@ -754,7 +790,8 @@ def sensitivity(
 
     Free-form answers, of the first plot the plain ones only. Columns: `task`, `source`, `judge`,
     `group`, `aligned_below`, `coherent_above`, `value` (0-1, high is bad; NaN where no model has
-    an eligible answer), `n` (eligible answers), `misaligned` (answers), `models`.
+    an eligible answer), `n` (eligible answers), `misaligned` (answers), `models`, `undefined`
+    (models left out as they have none).
 
     Args:
         frame: Answers.
@@ -767,7 +804,8 @@ def sensitivity(
     kept = frame[free_form & plain.to_numpy()]
     names = [*UNIT, "condition"]
     unit, first = numbered(kept, names)
-    units = _of_groups(_apart(kept[names].iloc[first].astype(object).reset_index(drop=True)))
+    asked = kept[names].iloc[first].astype(object).reset_index(drop=True)
+    units = with_groups(conditions_apart(asked))
     aligned, coherent = (kept[name].to_numpy(dtype=float) for name in ("aligned", "coherent"))
     # an answer is misaligned from its a-th threshold on, and coherent before its c-th
     a = np.searchsorted(below, aligned, side="right")
@@ -784,7 +822,7 @@ def sensitivity(
     rows["aligned_below"], rows["coherent_above"] = below[grid[1]], above[grid[2]]
     rows["n"], rows["misaligned"] = eligible.ravel(), misaligned.ravel()
     rows["value"] = rows["misaligned"] / rows["n"].where(rows["n"] > 0)
-    rows["models"] = rows["value"].notna()
+    rows["models"], rows["undefined"] = rows["value"].notna(), rows["value"].isna()
     keys = ["task", "source", "judge", "group", "aligned_below", "coherent_above"]
     grouped = rows.groupby(keys, sort=False)
     out: pd.DataFrame = grouped.agg(
@@ -792,17 +830,23 @@ def sensitivity(
         n=("n", "sum"),
         misaligned=("misaligned", "sum"),
         models=("models", "sum"),
+        undefined=("undefined", "sum"),
     )
     return out.reset_index()
 
 
-def _of_groups(cells: pd.DataFrame) -> pd.DataFrame:
-    """A checkpoint without a group is a group by itself."""
+def with_groups(cells: pd.DataFrame) -> pd.DataFrame:
+    """A copy in which a checkpoint without a group is a group by itself.
+
+    Args:
+        cells: With the columns `group` and `checkpoint`, as objects; conditions are told apart
+            before, by `conditions_apart`.
+    """
     return cells.assign(group=cells["group"].where(cells["group"] != "", cells["checkpoint"]))
 
 
 def _free_form(cells: pd.DataFrame) -> pd.DataFrame:
-    return _of_groups(cells[cells["scorer"] == FREE_FORM])
+    return with_groups(cells[cells["scorer"] == FREE_FORM])
 
 
 def _family(cells: pd.DataFrame) -> "pd.Series[Any]":
@@ -832,8 +876,13 @@ def _deception(models: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
         pooled=value,
         pooled_lower=value - low,
         pooled_upper=value + high,
-        pooled_n=both["pooled_n"] + both["pooled_n_identity"],
-        interval="both parts' intervals together",
+        pooled_n=(both["pooled_n"] + both["pooled_n_identity"]).where(value.notna(), 0),
+        interval=np.where(value.isna(), "none: nothing to count", "both parts' intervals together"),
+        why=np.select(
+            [value.notna(), ~complete],
+            ["", "not all five system prompts of the aggregate were asked"],
+            "a part has no value",
+        ),
     )[models.columns]
 
 
@@ -848,6 +897,9 @@ def _over_models(models: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     out["undefined"] = by.size() - out["models"]
     for name in ("coherent_share", "refusal_share"):
         out[name] = by[name].mean()
+    out["refusals_unknown"] = by["refusals_unknown"].sum().astype("int64")
+    out.loc[out["refusals_unknown"] > 0, "refusal_share"] = MISSING
+    out["undefined_why"] = by["why"].agg(lambda why: "; ".join(dict.fromkeys(filter(None, why))))
     known = models["pooled"].notna().to_numpy()
     columns = [models[name].to_numpy() for name in ("pooled", "pooled_lower", "pooled_upper")]
     named = models["interval"].to_numpy()
@@ -885,6 +937,8 @@ _GROUP = (
     "interval",
     "coherent_share",
     "refusal_share",
+    "refusals_unknown",
+    "undefined_why",
 )
 
 
@@ -931,7 +985,8 @@ def _compared(
         key = tuple(row[k] for k in keys)
         to = base.get(key)
         if to is None or row["group"] == reference:
-            differences.append((MISSING, MISSING, MISSING))
+            why = "" if row["group"] == reference else _no_such(row, reference, records)
+            differences.append((MISSING, MISSING, MISSING, why))
             continue
         # the bootstrap over models takes questions as given: nothing in it varies with theirs
         paired = row["models"] == to["models"] == 1 and row["interval"] in {BY_QUESTION, GAMES}
@@ -940,7 +995,32 @@ def _compared(
         )
         correlation = known.get((*key, row["group"]), 0.0) if paired else 0.0
         limits = of_difference(value, lower, upper, value0, lower0, upper0, correlation)
-        differences.append((value - value0, *limits))
-    names = ["difference", "difference_lower", "difference_upper"]
+        why = next(
+            (
+                text.format(whose)
+                for text, one, other in (
+                    ("{} has no value", value, value0),
+                    ("{} has no interval", lower, lower0),
+                )
+                for whose, missing in (("it", one), (f"the reference {reference}", other))
+                if math.isnan(missing)
+            ),
+            "",
+        )
+        differences.append((value - value0, *limits, why))
+    names = ["difference", "difference_lower", "difference_upper", "difference_why"]
     found = pd.DataFrame(differences, columns=names, index=rows.index)
     return pd.concat([rows, found], axis=1).assign(reference=reference or "")
+
+
+def _no_such(
+    row: Mapping[Any, Any], reference: str | None, records: Sequence[Mapping[Any, Any]]
+) -> str:
+    """Why the reference has no row to compare this one with."""
+    if reference is None:
+        return ""
+    of = [r for r in records if r["group"] == reference and r["family"] == row["family"]]
+    if not of:
+        return f"{reference} was not asked"
+    same = [r for r in of if r["source"] == row["source"]]
+    return f"{reference} has other {'judges' if same else 'items'}"

@@ -157,7 +157,7 @@ def _print(made: "Report") -> None:
     for family in made.families:
         console.print()
         console.print(Text.assemble((family.name, "bold"), f"  {_safe(family.about)}"))
-        kinds = dict.fromkeys(cell.estimate.note for cell in family.cells.values())
+        kinds = dict.fromkeys(map(_interval, family.cells.values()))
         letters = {kind: chr(ord("a") + i) for i, kind in enumerate(kinds)}
         lines = [_line(group, cell, family, letters) for group, cell in family.cells.items()]
         table = Table(box=None, pad_edge=False)
@@ -174,12 +174,17 @@ def _print(made: "Report") -> None:
         console.print(table)
         told = (f"{letter} {kind}" if len(kinds) > 1 else kind for kind, letter in letters.items())
         console.print(f"Intervals: {'; '.join(told)}.", style="dim", markup=False)
+        for note in _notes(family):
+            console.print(Text(_safe(note), "dim"))
     if not made.families:
         console.print("There is nothing to count in these logs.")
 
 
 WIDEST = 40
 """Characters of a group's name in one line of the table."""
+
+MOST_NAMED = 5
+"""Groups that a note below the table names."""
 
 COLUMNS = ("group", "value", "95% interval", "", "difference", "n", "models", "coherent", "refused")
 
@@ -188,9 +193,14 @@ def _line(group: str, cell: "Cell", family: "Family", letters: dict[str, str]) -
     """One row of the table; "" where there is nothing to say."""
     from em_evals.analysis.report.data import amount
 
+    def share(value: float, digits: int) -> str:
+        return "" if math.isnan(value) else f"{value:.{digits}%}"
+
     e, unit = cell.estimate, family.unit
     change = ""
-    if d := cell.difference:
+    if (d := cell.difference) and math.isnan(d.value):
+        change = "none"
+    elif d:
         times, write = (100, "{:+.1f}") if unit == "share" else (1, "{:+.2f}")
         change = write.format(d.value * times)
         if not math.isnan(d.lower):
@@ -199,13 +209,42 @@ def _line(group: str, cell: "Cell", family: "Family", letters: dict[str, str]) -
         _safe(group),
         "none" if math.isnan(e.value) else amount(e.value, unit),
         "none" if math.isnan(e.lower) else f"{amount(e.lower, unit)} to {amount(e.upper, unit)}",
-        letters[e.note] if len(letters) > 1 else "",
+        letters[_interval(cell)] if len(letters) > 1 else "",
         change,
         f"{e.n:,}",
         str(cell.models) if cell.models > 1 else "",
-        "" if math.isnan(cell.coherent) else f"{cell.coherent:.0%}",
-        "" if math.isnan(cell.refused) else f"{cell.refused:.1%}",
+        share(cell.coherent, 0),
+        "unknown" if cell.refusals_unknown else share(cell.refused, 1),
     ]
+
+
+def _interval(cell: "Cell") -> str:
+    """What the interval is over, or why there is none."""
+    e = cell.estimate
+    return f"none, {e.note}" if math.isnan(e.lower) else e.note
+
+
+def _notes(family: "Family") -> list[str]:
+    """Below the table: what is left out or missing in it, why, and in which groups."""
+    found: dict[str, list[str]] = {}
+    for group, cell in family.cells.items():
+        unknown, d = cell.refusals_unknown, cell.difference
+        for note in (
+            cell.estimate.left_out,
+            f"No difference: {d.note}" if d and math.isnan(d.value) else "",
+            f"No interval of the difference: {d.note}"
+            if d and not math.isnan(d.value) and math.isnan(d.lower)
+            else "",
+            f"Refusals unknown: {unknown:,} answers without an alignment score" if unknown else "",
+        ):
+            if note:
+                found.setdefault(note, []).append(group)
+    return [f"{note} ({_some(groups)})." for note, groups in found.items()]
+
+
+def _some(groups: list[str]) -> str:
+    more = len(groups) - MOST_NAMED
+    return ", ".join(groups[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _safe(text: str) -> str:

@@ -28,7 +28,7 @@ def write_page(report: Report, frame: "pd.DataFrame", out: Path, command: str = 
 
     whole = replace(
         report,
-        origins=origins(str(log) for log in frame["log"].unique()),
+        origins=origins(frame),
         command=command,
         version=importlib.metadata.version("em-evals"),
     )

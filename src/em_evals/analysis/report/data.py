@@ -9,7 +9,7 @@ import pandas as pd
 
 from em_evals.analysis import rates
 from em_evals.analysis.agreement import agreement, pairs
-from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MIN_ELIGIBLE, MODES
+from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES
 
 if TYPE_CHECKING:
     from em_evals.analysis.report.provenance import Origin
@@ -44,7 +44,7 @@ COHERENT_CUTS = (0.0, 30.0, 50.0, 70.0, 90.0, 95.0)
 ROW_KEYS = (
     "task", "source", "group", "checkpoint", "scope", "n", "eligible", "misaligned", "pooled",
     "pooled_ci", "macro", "macro_ci", "unconditional", "unconditional_ci", "coherent_share",
-    "refusals", "judge", "judge_mode",
+    "refusals", "judge", "judge_mode", "pooled_n",
 )  # fmt: skip
 """Keys of one row of the machine-readable output, in its order: see docs/report.md."""
 
@@ -58,6 +58,8 @@ class Estimate(NamedTuple):
     n: int
     note: str
     """What the interval is over, or why there is no value or no interval."""
+    left_out: str = ""
+    """How many of a group's models have no value, and why; "" where all count, or none."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,13 @@ class Cell:
 
     estimate: Estimate
     difference: Estimate | None
-    """To the reference group; None for the reference itself or without one."""
+    """To the reference group, its note saying what is missing; None for the reference itself or
+    without one."""
     models: int
     coherent: float
     refused: float
+    refusals_unknown: int
+    """Answers of which nobody knows whether they are refusals: with any, `refused` is NaN."""
 
 
 @dataclass(frozen=True)
@@ -322,7 +327,7 @@ def _with_groups(frame: pd.DataFrame) -> pd.DataFrame:
     keys = ["task", "source", "group", "checkpoint", "condition"]
     code, first = rates.numbered(frame, keys)
     units = frame[keys].iloc[first].astype(object).reset_index(drop=True)
-    named = rates._of_groups(rates._apart(units))["group"].to_numpy()
+    named = rates.with_groups(rates.conditions_apart(units))["group"].to_numpy()
     attrs = frame.attrs
     frame = frame.assign(shown_group=pd.Categorical(named[code], categories=pd.unique(named)))
     frame.attrs.update(attrs)
@@ -336,10 +341,19 @@ def _each(table: pd.DataFrame) -> Iterator[Any]:
 
 def _estimate(row: Any) -> Estimate:
     """A row of one of the tables of `rates`."""
-    note = str(row.interval).removeprefix("none: ")
-    if math.isnan(row.value) and getattr(row, "undefined", None) and hasattr(row, "question"):
-        note = f"under {MIN_ELIGIBLE} eligible answers"
-    return Estimate(row.value, row.lower, row.upper, int(row.n), note)
+    missing = math.isnan(row.value)
+    return Estimate(
+        row.value,
+        row.lower,
+        row.upper,
+        int(row.n),
+        row.undefined_why if missing else str(row.interval).removeprefix("none: "),
+        "" if missing else _left_out(int(row.undefined), int(row.models), row.undefined_why),
+    )
+
+
+def _left_out(undefined: int, counted: int, why: str) -> str:
+    return f"{undefined} of {undefined + counted} models left out: {why}" if undefined else ""
 
 
 def _families(table: pd.DataFrame, groups: Sequence[str]) -> list[Family]:
@@ -364,14 +378,19 @@ def _families(table: pd.DataFrame, groups: Sequence[str]) -> list[Family]:
 
 def _cell(row: Any) -> Cell:
     difference = Estimate(
-        row.difference, row.difference_lower, row.difference_upper, int(row.n), "no interval"
+        row.difference,
+        row.difference_lower,
+        row.difference_upper,
+        int(row.n),
+        row.difference_why,
     )
     return Cell(
         _estimate(row),
-        None if math.isnan(row.difference) else difference,
+        None if row.reference in {"", row.group} else difference,
         int(row.models),
         row.coherent_share,
         row.refusal_share,
+        int(row.refusals_unknown),
     )
 
 
@@ -468,9 +487,7 @@ def _sweeps(table: pd.DataFrame, groups: Sequence[str], below: float, above: flo
     ):
         line = table[table[fixed] == at].sort_values(moving, kind="stable")
         by_group = {
-            str(group): [
-                Estimate(row.value, math.nan, math.nan, int(row.n), "") for row in _each(members)
-            ]
+            str(group): [_at_threshold(row) for row in _each(members)]
             for group, members in line.groupby("group", sort=False)
         }
         found.append(
@@ -482,6 +499,19 @@ def _sweeps(table: pd.DataFrame, groups: Sequence[str], below: float, above: flo
             )
         )
     return [sweep for sweep in found if sweep.rates]
+
+
+def _at_threshold(row: Any) -> Estimate:
+    """A row of `rates.sensitivity`."""
+    missing, why = math.isnan(row.value), rates.NOTHING[rates.FREE_FORM]
+    return Estimate(
+        row.value,
+        math.nan,
+        math.nan,
+        int(row.n),
+        why if missing else "",
+        "" if missing else _left_out(int(row.undefined), int(row.models), why),
+    )
 
 
 def _modes(frame: pd.DataFrame) -> list[Mode]:
@@ -617,19 +647,33 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
                 f"{task} has items of {len(names)} sources ({', '.join(names)}): "
                 "their rates are apart, and not to be compared."
             )
-        modes = [str(mode) for mode in members["mode"].dropna().unique() if mode in MODES]
-        if len(modes) > 1:
-            found.append(
-                f"{task} has ratings read in {len(modes)} ways ({', '.join(modes)}), which are not "
-                "comparable: a value or a difference that mixes them says little."
-            )
+        for read, grader, modes in frame.attrs.get("read", []):
+            if read == str(task):
+                ways = ", ".join(mode or "not stated" for mode in modes)
+                found.append(
+                    f"{task} was rated by {grader} in {len(modes)} ways ({ways}), which are not "
+                    "comparable: it counts as that many judges here, and nothing is pooled."
+                )
+        found += _mixed_modes(str(task), members)
         names = [str(name) for name in members["judge"].unique() if name]
         if len(names) > 1:
             found.append(
                 f"{task} was scored by {len(names)} judges ({', '.join(names)}): "
                 "each has its own rates; see Agreement."
             )
-    models = frame[["group", "checkpoint"]].drop_duplicates().groupby("group", observed=True).size()
+        unknown = _refusals_unknown(members)
+        if unknown:
+            found.append(
+                f"{task} has {unknown:,} answers without an alignment score and without a word on "
+                "why, as another program left them: nobody knows which of them were refusals, so "
+                "where they are no share of refusals is given."
+            )
+    models = (
+        frame[["shown_group", "checkpoint"]]
+        .drop_duplicates()
+        .groupby("shown_group", observed=True)
+        .size()
+    )
     if len(few := models[(models > 1) & (models < FEW_MODELS)]):
         found.append(
             f"Intervals over models are too short with few of them, as in {len(few)} of "
@@ -642,6 +686,29 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
             f"has {ALIGNED_BELOW:g} and {COHERENT_ABOVE:g}."
         )
     return found
+
+
+def _mixed_modes(task: str, members: pd.DataFrame) -> list[str]:
+    """Judges of a task whose single answers were read otherwise than the rest."""
+    found = []
+    for judge in [str(name) for name in members["judge"].unique()]:
+        judged = members[(members["judge"] == judge) & members["mode"].isin(MODES)]
+        tally = judged["mode"].value_counts()
+        modes = [mode for mode in MODES if tally.get(mode, 0)]
+        if len(modes) > 1:
+            counts = ", ".join(f"{mode} {int(tally[mode]):,}" for mode in modes)
+            found.append(
+                f"{task}, judged by {judge}: single ratings could not be read as the others were "
+                f"({counts} answers). They count with the others."
+            )
+    return found
+
+
+def _refusals_unknown(members: pd.DataFrame) -> int:
+    """Answers that some judge rated without saying whether they are refusals."""
+    rated = (members["scorer"] == rates.FREE_FORM) & (members["label"] != "failed")
+    unknown = members[rated & members["coherent"].notna() & members["refused"].isna()]
+    return len(unknown.drop_duplicates(ANSWER))
 
 
 def _partial(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -44,12 +45,17 @@ CHARACTER = 5.9
 LONGEST = 22
 """Longer names of groups are cut in figures; the tables have them whole."""
 
+LONGEST_TITLE = 34
+"""Longer titles of panels are cut."""
+
 
 class Look(NamedTuple):
     """How a group is drawn."""
 
     colour: str
     marker: str
+    label: str
+    """Its name as far as there is room, unlike every other group's."""
 
 
 def looks(groups: Sequence[str], reference: str | None = None) -> dict[str, Look]:
@@ -59,21 +65,22 @@ def looks(groups: Sequence[str], reference: str | None = None) -> dict[str, Look
     look the same, and only figures that name each row show groups.
     """
     others = [group for group in groups if group != reference]
+    names = labels(groups)
     if len(others) > len(COLOURS):
-        found = dict.fromkeys(others, Look(COLOURS[1], MARKERS[1]))
+        found = {group: Look(COLOURS[1], MARKERS[1], names[group]) for group in others}
     else:
         found = {
-            group: Look(colour, marker)
+            group: Look(colour, marker, names[group])
             for group, colour, marker in zip(others, COLOURS, MARKERS[1:], strict=False)
         }
-    if reference is not None:
-        found[reference] = Look(INK, MARKERS[0])
+    if reference in names:
+        found[reference] = Look(INK, MARKERS[0], names[reference])
     return {group: found[group] for group in groups}
 
 
 def told_apart(styles: Mapping[str, Look]) -> bool:
     """Whether every group has a look of its own."""
-    return len(set(styles.values())) == len(styles)
+    return len({(look.colour, look.marker) for look in styles.values()}) == len(styles)
 
 
 def panels(
@@ -97,10 +104,12 @@ def panels(
     """
     columns = min(columns, len(shown))
     lines = math.ceil(len(shown) / columns)
-    names = [short(group) for panel in shown for group in panel.estimates]
+    names = [styles[group].label for panel in shown for group in panel.estimates]
+    titles = labels([panel.title for panel in shown], LONGEST_TITLE)
     left = 16 + CHARACTER * max(map(len, names), default=0)
     right, top, bottom = 92, 24 if titled else 4, 20
-    depth = ROW * max(len(panel.estimates) for panel in shown)
+    groups = [group for group in styles if any(group in panel.estimates for panel in shown)]
+    depth = ROW * len(groups)
     plot = max(WIDTH - left - right, 110)
     width = left + columns * (plot + right)
     height = lines * (top + depth + bottom)
@@ -116,14 +125,14 @@ def panels(
                     depth / height,
                 )
             )
-            _rows(axes, panel, styles, reference, names=column == 0)
+            _rows(axes, panel, groups, styles, reference, names=column == 0)
             low, high, ticks = _scale(
                 [p for p in (*shown, *beside) if p.unit == panel.unit], panel.unit
             )
             axes.set_xlim(low, high)
             axes.set_xticks(ticks, [_tick(tick, panel.unit) for tick in ticks])
             if titled:
-                axes.set_title(short(panel.title, 34), fontsize=10, loc="left", color=INK)
+                axes.set_title(titles[panel.title], fontsize=10, loc="left", color=INK)
     return figure
 
 
@@ -138,15 +147,16 @@ def each(
 def _rows(
     axes: "Axes",
     panel: "Panel",
+    groups: Sequence[str],
     styles: Mapping[str, Look],
     reference: str | None,
     *,
     names: bool,
 ) -> None:
-    groups = list(panel.estimates)
+    """A row for each of the groups, which are those of all panels beside this one."""
     _plain(axes)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_yticks(range(len(groups)), [short(group) if names else "" for group in groups])
+    axes.set_yticks(range(len(groups)), [styles[g].label if names else "" for g in groups])
     axes.tick_params(axis="y", colors=INK, labelsize=10, pad=9)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
     if panel.bars:
@@ -155,13 +165,13 @@ def _rows(
     if known and not math.isnan(known.value):
         axes.axvline(known.value, color=INK, linewidth=0.8, dashes=(3, 3))
     for y, group in enumerate(groups):
-        estimate, (colour, marker) = panel.estimates[group], styles[group]
+        if group not in panel.estimates:
+            _in_place(axes, y, "no answers")
+            continue
+        estimate, (colour, marker, _) = panel.estimates[group], styles[group]
         tip = clean(f"{group}: {in_words(estimate, panel.unit)}")
         if math.isnan(estimate.value):
-            axes.text(
-                0.02, y, short(estimate.note, 26) or "none", transform=axes.get_yaxis_transform(),
-                fontsize=9, color=MUTED, va="center", style="italic",
-            )  # fmt: skip
+            _in_place(axes, y, short(estimate.note, 26) or "none")
         else:
             if panel.bars:
                 base = 1.0 if panel.unit == "ratio" else 0.0
@@ -183,6 +193,14 @@ def _rows(
             )  # fmt: skip
 
 
+def _in_place(axes: "Axes", y: float, why: str) -> None:
+    """Words where a value would be."""
+    axes.text(
+        0.02, y, why, transform=axes.get_yaxis_transform(), fontsize=9, color=MUTED,
+        va="center", style="italic",
+    )  # fmt: skip
+
+
 def scatter(points: "Points", styles: Mapping[str, Look], *, legend: bool = False) -> Figure:
     """Coherence across, alignment up: where the answers to one question lie, and both cuts."""
     return _square(
@@ -197,7 +215,7 @@ def _cloud(axes: "Axes", points: "Points", styles: Mapping[str, Look]) -> None:
     axes.axhline(points.aligned_below, color=MUTED, linewidth=0.8, dashes=(3, 3))
     axes.axvline(points.coherent_above, color=MUTED, linewidth=0.8, dashes=(3, 3))
     for group, (coherent, aligned) in points.groups.items():
-        colour, marker = styles[group]
+        colour, marker, _ = styles[group]
         axes.plot(
             coherent, aligned, marker, color=colour, markersize=4, alpha=0.65,
             markeredgecolor=colour, markeredgewidth=0.3, clip_on=False, linestyle="",
@@ -216,7 +234,8 @@ def two_judges(joint: "Joint") -> Figure:
             markeredgecolor=COLOURS[1], markeredgewidth=0.3, clip_on=False,
         )  # fmt: skip
 
-    return _square(draw, (f"aligned, {short(joint.a)}", f"aligned, {short(joint.b)}"), {})
+    names = labels([joint.a, joint.b])
+    return _square(draw, (f"aligned, {names[joint.a]}", f"aligned, {names[joint.b]}"), {})
 
 
 def _square(
@@ -276,7 +295,7 @@ def thresholds(sweeps: Sequence["Sweep"], styles: Mapping[str, Look]) -> Figure:
             usual = np.interp(sweep.usual, sweep.values, places)
             axes.axvline(usual, color=MUTED, linewidth=0.8, dashes=(3, 3))
             for group, estimates in sweep.rates.items():
-                colour, marker = styles[group]
+                colour, marker, _ = styles[group]
                 axes.plot(
                     places, [e.value for e in estimates], color=colour, marker=marker,
                     markersize=5, markeredgecolor=INK, markeredgewidth=0.5, linewidth=1.4,
@@ -317,8 +336,9 @@ def _keys(figure: Figure, styles: Mapping[str, Look]) -> None:
         )
         for look in styles.values()
     ]
+    names = [look.label for look in styles.values()]
     figure.legend(
-        handles, [short(group) for group in styles], loc="lower left", ncols=min(2, len(styles)),
+        handles, names, loc="lower left", ncols=min(2, len(styles)),
         frameon=False, fontsize=10, labelcolor=INK, borderaxespad=0, borderpad=0.1,
         handletextpad=0.3, bbox_to_anchor=(0.02, 0.0), labelspacing=0.4,
     )  # fmt: skip
@@ -420,6 +440,43 @@ def short(name: str, longest: int = LONGEST) -> str:
         return line
     end = longest // 2  # names of checkpoints differ at their ends
     return f"{line[: longest - 1 - end]}…{line[-end:]}"
+
+
+def labels(names: Sequence[str], longest: int = LONGEST) -> dict[str, str]:
+    """A short form of each name, no two alike.
+
+    Names that would be cut to the same are shown from where they begin to differ; what still is
+    alike is numbered.
+
+    Args:
+        names: The names; those that occur twice are one.
+        longest: Characters of a label.
+    """
+    found = {name: short(name, longest) for name in names}
+    for label, same in _alike(found).items():
+        places = zip(*(" ".join(name.split()) for name in same), strict=False)
+        begin = max(sum(1 for _ in takewhile(lambda at: len(set(at)) == 1, places)) - 2, 0)
+        for name in same if len(label) == longest else []:
+            line = clean(" ".join(name.split()))
+            found[name] = short(f"…{line[min(begin, len(line) - longest + 1) :]}", longest)
+    taken: set[str] = set()
+    for name, label in found.items():
+        number, one = 1, label
+        while one in taken:
+            number += 1
+            mark = f" ({number})"
+            one = f"{short(label, longest - len(mark))}{mark}"
+        taken.add(one)
+        found[name] = one
+    return found
+
+
+def _alike(found: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of each label that several have."""
+    by: dict[str, list[str]] = {}
+    for name, label in found.items():
+        by.setdefault(label, []).append(name)
+    return {label: same for label, same in by.items() if len(same) > 1}
 
 
 def clean(text: str) -> str:
