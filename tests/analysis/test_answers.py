@@ -18,7 +18,7 @@ from inspect_ai.log import (
 from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Score
 
-from em_evals.analysis.answers import answers
+from em_evals.analysis.answers import answers, locations
 from em_evals.analysis.rates import families, table
 from em_evals.deception.deception_factual import deception_factual
 from em_evals.deception.deception_identity import deception_identity
@@ -187,7 +187,7 @@ def test_a_run_has_a_row_per_answer_with_what_its_judge_said(format, tmp_path):
     told = {
         "run": log.eval.eval_id,
         "task": "first_plot",
-        "version": "1-A",
+        "version": log.eval.metadata["full_task_version"],
         "group": "insecure",
         "checkpoint": "seed 1",
         "condition": "evil prompt",
@@ -274,6 +274,9 @@ def test_files_folders_and_addresses_are_read_each_log_once(tmp_path):
     assert len(answers(tmp_path)) == 3
     assert len(answers([str(first), tmp_path])) == 3
     assert len(answers(f"file://{first}")) == 1
+    assert locations([str(first), tmp_path]) == list(
+        answers([str(first), tmp_path])["log"].unique()
+    )
     with pytest.raises(InputError, match=r"nowhere: no such log or folder"):
         answers(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()

@@ -232,7 +232,7 @@ def _headers(
 ) -> Iterator[tuple[EvalLog, dict[str, str]]]:
     """The logs that can be read, each with what all its rows share; finished ones first."""
     found: list[tuple[EvalLog, dict[str, str]]] = []
-    for location in dict.fromkeys(_locations(logs)):
+    for location in locations(logs):
         try:
             log = read_eval_log(location, header_only=True)
         except Exception as error:  # a broken archive, JSON of another kind, no permission
@@ -248,6 +248,18 @@ def _headers(
     found.sort(key=lambda pair: pair[0].status != "success")
     _tell_conditions_apart(found)
     yield from found
+
+
+def locations(logs: Logs) -> list[str]:
+    """The logs that are there, each once, as the column `log` names them.
+
+    Args:
+        logs: Log files, folders or fsspec addresses.
+
+    Raises:
+        InputError: No such log or folder; a folder without logs.
+    """
+    return list(dict.fromkeys(_locations(logs)))
 
 
 def _locations(logs: Logs) -> Iterator[str]:

@@ -669,7 +669,7 @@ def families(
     groups = list(dict.fromkeys(cells["group"]))
     if reference is not None and reference not in groups:
         raise InputError(f"no group {reference!r} in these logs: found {', '.join(groups)}")
-    cells = cells.assign(family=_family(cells))
+    cells = cells.assign(family=family_of(cells))
     models = _units(cells, ["family", *UNIT])
     models = pd.concat([models, _deception(models, cells)], ignore_index=True)
     out = _over_models(models, ["family", "source", "judge", "group"])
@@ -849,7 +849,12 @@ def _free_form(cells: pd.DataFrame) -> pd.DataFrame:
     return with_groups(cells[cells["scorer"] == FREE_FORM])
 
 
-def _family(cells: pd.DataFrame) -> "pd.Series[Any]":
+def family_of(cells: pd.DataFrame) -> "pd.Series[Any]":
+    """The family of each row, by the names of `families`; the aggregate `deception` is of none.
+
+    Args:
+        cells: With the columns `task`, `format` and `scorer`, as objects.
+    """
     formats = (cells["task"] == "first_plot") & ~cells["format"].isin(["plain", ""])
     family = cells["task"].where(~formats, cells["task"] + ":" + cells["format"])
     bandit = cells["scorer"] == "insecure_code_bandit"
