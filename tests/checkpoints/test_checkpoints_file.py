@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from em_evals import checkpoints
 from em_evals.checkpoints import YamlFileError
+from em_evals.checkpoints.file import read_yaml
 from em_evals.cli.checkpoints import checkpoints as command
 
 FULL = """\
@@ -137,12 +139,124 @@ def test_a_system_prompt_without_a_name_is_told_from_others(folder):
         ("groups: [x/y]\n", 1, "expected keys and values"),
         ("", 1, "'groups' is missing"),
         ("just words\n", 1, "expected keys and values"),
+        ("groups:\n  a:\n    - model: x/y\n      name: 1\n", 4, "expected text; put it in quotes"),
+        ("groups:\n  a: []\n  ? [b, c]\n  : [x/y]\n", 3, "a list or map as a key"),
+        ("groups:\n  a: []\n  ? {b: c}\n  : [x/y]\n", 3, "a list or map as a key"),
+        ("groups:\n  a: []\n  on: [x/y]\n", 3, "'on' as a key: expected text"),
+        ("groups:\n  2024: [x/y]\n", 2, "expected text; put it in quotes"),
+        ("groups:\n  a: &a [*a]\n", 2, "contains itself"),
+        ("groups:\n  a: [x/y]\n  b: &b {<<: *b}\n", 3, "contains itself"),
+        ("groups:\n  a:\n  - {model: x/y, run: {seed: !!int abc}}\n", 3, "read as int"),
+        ("groups:\n  a:\n  - {model: x/y, args: {n: 0x_}}\n", 3, "read as int"),
+        ("groups:\n  a:\n  - {model: x/y, args: {n: !!set {m}}}\n", 3, "the tag !!set"),
+        ("groups:\n  a:\n  - {model: x/y, args: {n: !mine m}}\n", 3, "the tag !mine"),
+        ('groups:\n  a:\n  - {model: x/y, name: "\\ud800"}\n', 3, "half a character"),
+        ('groups:\n  a:\n  - {model: x/y, name: "\\UFFFFFFFF"}\n', 3, "not YAML"),
+        ("groups:\n  a: [x/y]\n  b: \x01\n", 3, "a character that YAML does not allow: 0x1"),
+        ("groups:\n  a:\n  - " + "[" * 3000, 3, "nested too deeply"),
+        ("groups:\n  a:\n  - " + "[" * 150 + "]" * 150, 3, "nested too deeply"),
+        ('groups:\n  a:\n  - {model: x/y, system_prompt: {file: "\\0"}}\n', 3, "cannot read"),
+        ('groups:\n  a:\n  - "x/./\\0"\n', 3, "cannot be a path"),
+        ("groups:\n  a: [x/y]\n  'a ': [x/z]\n", 3, "a second group 'a', as on line 2"),
     ],
 )
 def test_every_fault_has_its_line(folder, text, line, what):
     [fault] = faults(folder, text)
     assert fault.line == line
     assert what in fault.message
+
+
+@pytest.mark.parametrize("item", ["[*{0}, *{0}, *{0}]", "{{<<: [*{0}, *{0}, *{0}]}}"])
+def test_aliases_of_aliases_do_not_fill_the_memory(folder, item):
+    bomb = ["x0: &x0 {a: b}"]
+    bomb += [f"x{i}: &x{i} {item.format(f'x{i - 1}')}" for i in range(1, 50)]
+    [fault] = faults(folder, "\n".join([*bomb, "groups: {a: [x/y]}"]))
+    assert "with its aliases written out" in fault.message
+    # without aliases a file may be as long as it likes
+    many = "".join(f"    - {{model: x/y{i}, args: {{a: b}}}}\n" for i in range(30_000))
+    read, lines = read_yaml(folder, f"groups:\n  a:\n{many}")
+    assert len(read["groups"]["a"]) == 30_000
+    assert lines["groups", "a", 29_999, "args", "a"] == 30_002
+
+
+def test_dates_stay_text(folder):
+    text = """\
+groups:
+  2024-01-02:
+    - model: x/y
+      name: 2024-13-45
+      system_prompt: Date it.
+      condition: 2024-01-02
+      args: {since: 2024-01-02 03:04:05}
+"""
+    [checkpoint] = checkpoints.load(written(folder, text)).checkpoints
+    assert (checkpoint.group, checkpoint.condition) == ("2024-01-02", "2024-01-02")
+    assert checkpoint.name == "2024-13-45"
+    assert checkpoint.args == {"since": "2024-01-02 03:04:05"}
+
+
+def test_arguments_may_have_keys_of_several_kinds(folder):
+    text = "groups: {a: [{model: hf/m, args: {max_memory: {0: 20GB, cpu: 30GB}}}]}"
+    [checkpoint] = checkpoints.load(written(folder, text)).checkpoints
+    assert checkpoint.args == {"max_memory": {0: "20GB", "cpu": "30GB"}}
+
+
+PIECES = [
+    *("groups:", "grader:", "a:", "model: x/y", "name:", "args:", "config:", "run:", "seed:"),
+    *("system_prompt:", "file:", "condition:", "temperature:", "x/y", "hf/./z", "2024-13-45"),
+    *(
+        "&a ",
+        "*a",
+        "<<: ",
+        "? ",
+        ": ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "!!int ",
+        "!!set ",
+        "!!str ",
+    ),
+    *("!x ", "~", "=", "on", "1", "0x_", "._", ".nan", "1e400", "9" * 5000, "0x" + "f" * 5000),
+    *('"\\ud800"', '"\\0"', '"\\UFFFFFFFF"', "./" + "z" * 300, "|", "#", "'", '"', "%", "---"),
+    *("\n", "\n  ", "\n    ", "\n      ", "\t", "\r", "\u2028", "\x00", " "),
+]
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers() | st.none(), inner),
+    max_leaves=10,
+)
+ENTRIES = st.dictionaries(
+    st.sampled_from(
+        ["model", "name", "args", "base_url", "system_prompt", "condition", "base", "run", "config"]
+    ),
+    VALUES | st.just("x/y"),
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {"groups": st.dictionaries(st.text(), st.lists(ENTRIES | VALUES)) | VALUES},
+    optional={"grader": ENTRIES | VALUES},
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    st.text()
+    | st.lists(st.sampled_from(PIECES)).map("".join)
+    | st.lists(st.sampled_from(PIECES)).map(lambda pieces: "groups:\n  a:\n  - " + "".join(pieces))
+    | DOCUMENTS.map(lambda document: yaml.dump(document, allow_unicode=True))
+)
+def test_whatever_a_file_says_it_is_read_or_its_faults_have_lines(tmp_path_factory, text):
+    file = tmp_path_factory.mktemp("any") / "c.yaml"
+    file.write_bytes(text.encode(errors="surrogatepass"))
+    found = []
+    try:
+        checkpoints.load(file)
+    except YamlFileError as error:
+        found = [fault.line for fault in error.faults] or [0]
+    assert 0 not in found
 
 
 def test_all_faults_are_said_at_once(folder):
@@ -207,6 +321,21 @@ def test_a_comment_before_the_next_group_stays_before_it(folder):
     checkpoints.add(file, "base", {"model": "mockllm/new"})
     text = file.read_text()
     assert text.index("- mockllm/new") < text.index("# the fine-tunes") < text.index("insecure:")
+
+
+def test_adding_through_a_link_changes_what_it_points_to(tmp_path):
+    file, link = tmp_path / "there" / "c.yaml", tmp_path / "link.yaml"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    checkpoints.add(link, "a", {"model": "mockllm/one"})  # which makes it
+    checkpoints.add(link, "a ", {"model": "mockllm/two"})
+    assert link.is_symlink()
+    assert [c.model for c in checkpoints.load(file).groups["a"]] == ["mockllm/one", "mockllm/two"]
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    with pytest.raises(YamlFileError, match=r"c\.yaml:1: cannot be written: No such file"):
+        checkpoints.add(tmp_path / "none" / "c.yaml", "a", {"model": "mockllm/one"})
 
 
 def test_adding_makes_the_file_and_the_group(tmp_path):
@@ -278,6 +407,21 @@ def test_the_command_adds_and_lists(tmp_path):
         "line": 3,
     }
     assert "insecure" in called("list", file).output
+
+
+def test_arguments_that_look_like_dates_stay_text(tmp_path):
+    file = tmp_path / "c.yaml"
+    called("add", file, "a", "hf/m", "-M", "since=2024-01-02", "-M", "until=2024-13-45")
+    [checkpoint] = checkpoints.load(file).checkpoints
+    assert checkpoint.args == {"since": "2024-01-02", "until": "2024-13-45"}
+    called(
+        "add", file, "a", "hf/n", "-M", "n=!!int many", "-M", "self=&a [*a]", "-M", "many=[1, 2]"
+    )
+    assert checkpoints.load(file).checkpoints[1].args == {
+        "n": "!!int many",
+        "self": "&a [*a]",
+        "many": [1, 2],
+    }
 
 
 def test_check_names_every_fault_and_has_its_own_exit_status(folder):

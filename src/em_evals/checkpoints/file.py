@@ -212,11 +212,12 @@ def load(file: str | Path) -> CheckpointsFile:
 def _parse(path: Path, text: str) -> CheckpointsFile:
     data, lines = read_yaml(path, text)
     document = validated(path, _Document, {} if data is None else data, lines)
+    _refuse_same_groups(path, data["groups"], lines)
     faults: list[Fault] = []
     groups: dict[str, tuple[Checkpoint, ...]] = {}
-    for group, entries in document.groups.items():
+    for key, (group, entries) in zip(data["groups"], document.groups.items(), strict=True):
         groups[group] = tuple(
-            _checkpoint(entry, group, ("groups", group, i), path.parent, lines, faults)
+            _checkpoint(entry, group, ("groups", key, i), path.parent, lines, faults)
             for i, entry in enumerate(entries)
         )
     grader = None
@@ -227,6 +228,20 @@ def _parse(path: Path, text: str) -> CheckpointsFile:
     if faults:
         raise YamlFileError(path, faults)
     return CheckpointsFile(path, grader, groups)
+
+
+def _refuse_same_groups(path: Path, keys: Iterable[str], lines: Mapping[Loc, int]) -> None:
+    """Groups whose names differ only in the blanks around them would become one."""
+    first: dict[str, int] = {}
+    faults = []
+    for key in keys:
+        line = line_of(("groups", key), lines)
+        if (group := key.strip()) in first:
+            what = f"a second group {group!r}, as on line {first[group]}"
+            faults.append(Fault(line, f"{what}: blanks around a name do not count"))
+        first.setdefault(group, line)
+    if faults:
+        raise YamlFileError(path, faults)
 
 
 def _checkpoint(
@@ -243,7 +258,7 @@ def _checkpoint(
         condition = condition or place.stem
         try:
             prompt = place.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # the latter: no UTF-8, or no path
             fault = f"system_prompt: cannot read {place}: {error}"
             faults.append(Fault(line_of((*loc, "system_prompt"), lines), fault))
             prompt = ""
@@ -299,8 +314,13 @@ def _absolute(
     """A text that begins with ./ or ../ is a path relative to the file."""
     if not (isinstance(value, str) and value.startswith(("./", "../"))):
         return value
-    place = (folder / value).resolve()
-    if not place.exists():
+    try:
+        place = (folder / value).resolve()
+        found = place.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, no path, links in a circle
+        faults.append(Fault(line_of(loc, lines), f"{value!r} cannot be a path: {error}"))
+        return value
+    if not found:
         faults.append(Fault(line_of(loc, lines), f"{value}: there is no {place}"))
     return str(place)
 
@@ -325,7 +345,7 @@ def _refuse_duplicates(checkpoints: Iterable[Checkpoint], faults: list[Fault]) -
     names: dict[str, Checkpoint] = {}
     same: dict[str, Checkpoint] = {}
     for checkpoint in checkpoints:
-        key = json.dumps([checkpoint.measured, checkpoint.base_url], sort_keys=True, default=str)
+        key = canonical([checkpoint.measured, checkpoint.base_url])
         if first := same.get(key):
             what = f"{checkpoint.name!r} is the same checkpoint as {first.name!r} on line "
             faults.append(Fault(checkpoint.line, f"{what}{first.line}: listed twice"))
@@ -348,52 +368,163 @@ def _text(path: Path) -> str:
         raise YamlFileError(path, [Fault(1, f"cannot be read: {reason}")]) from error
 
 
+DEEPEST = 100
+"""So many lists and maps may be in each other."""
+
+EXPANDED = 100_000
+"""So many keys and items may a file have with its aliases written out; without, any number."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+_TAGS = {
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Dates stay text, and what cannot be read is YAML's own error, with its line."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in _TAGS | {_MERGE}]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, str):
+                value.encode()
+            elif isinstance(value, int) and value.bit_length() > 64:
+                raise ValueError
+        except UnicodeEncodeError:
+            raise _unfit(node, "half a character, which no file can hold") from None
+        except (ValueError, LookupError, AttributeError):
+            kind = node.tag.rpartition(":")[2]
+            raise _unfit(node, f"{node.value!r:.60} cannot be read as {kind}") from None
+        return value
+
+
+def _unfit(node: yaml.Node, what: str) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+
+
 def read_yaml(path: Path, text: str | None = None) -> tuple[Any, dict[Loc, int]]:
     """A YAML file's content, and the line of every key and item in it.
+
+    It has texts (dates among them), numbers, true, false and null, in lists and maps whose keys are
+    texts or whole numbers.
 
     Args:
         path: The file, for errors, and to be read if there is no text.
         text: Its content.
 
     Raises:
-        YamlFileError: Unreadable, not YAML, or a key that comes twice.
+        YamlFileError: Unreadable, not YAML, a key that comes twice, or something else than the
+            above.
     """
-    loader = yaml.SafeLoader(_text(path) if text is None else text)
+    text = _text(path) if text is None else text
+    lines: dict[Loc, int] = {}
+    faults: list[Fault] = []
+    data = None
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        what = f"a character that YAML does not allow: {error.character:#x}"
+        raise YamlFileError(path, [Fault(line, what)]) from None
     try:
         node = loader.get_single_node()
-        lines: dict[Loc, int] = {}
-        twice: list[Fault] = []
         if node is not None:
-            _walk(node, (), lines, twice)
-        if twice:
-            raise YamlFileError(path, twice)
-        return (None if node is None else loader.construct_document(node)), lines
+            _walk(node, (), lines, faults, loader, (), max(EXPANDED, len(text)))
+            data = None if faults else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(str(error.problem or error.context).split())
+        unfit = isinstance(error, yaml.constructor.ConstructorError)
         line = mark.line + 1 if mark else 1
-        raise YamlFileError(path, [Fault(line, f"not YAML: {what}")]) from None
-    except yaml.YAMLError as error:  # characters that YAML does not allow
-        raise YamlFileError(path, [Fault(1, " ".join(str(error).split()))]) from None
+        faults = [Fault(line, what if unfit else f"not YAML: {what}")]
+    except RecursionError:
+        faults = [Fault(loader.line + 1, "not YAML: nested too deeply")]
+    except (ValueError, OverflowError) as error:  # an escape beyond the last character
+        faults = [Fault(loader.line + 1, f"not YAML: {error}")]
     finally:
         loader.dispose()
+    if faults:
+        raise YamlFileError(path, faults)
+    return data, lines
 
 
-def _walk(node: yaml.Node, loc: Loc, lines: dict[Loc, int], twice: list[Fault]) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
+def read_value(text: str) -> Any:
+    """A value of a command line, as YAML; the text itself where it cannot be read as that."""
+    try:
+        return read_yaml(Path(), text)[0]
+    except YamlFileError:
+        return text
+
+
+def _walk(
+    node: yaml.Node,
+    loc: Loc,
+    lines: dict[Loc, int],
+    faults: list[Fault],
+    loader: _Loader,
+    above: tuple[yaml.Node, ...],
+    most: int,
+) -> None:
+    """Note the lines, and what a file may not have; stops at what has no end.
+
+    Raises:
+        yaml.constructor.ConstructorError: Contains itself, too deep, or too many by aliases.
+    """
+    if node in above:
+        raise _unfit(node, "this contains itself, by an alias")
+    if len(above) == DEEPEST:
+        raise _unfit(node, "nested too deeply")
+    if len(lines) > most:
+        raise _unfit(node, f"with its aliases written out, the file has over {most:,} items")
+    if node.tag not in _TAGS:
+        what = f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')}"
+        faults.append(
+            Fault(
+                node.start_mark.line + 1,
+                f"{what}: expected text, a number, true, false, null, a list, or keys and values",
+            )
+        )
+    elif isinstance(node, yaml.MappingNode):
+        for i, (key, value) in enumerate(node.value):
             line = key.start_mark.line + 1
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                what = f"the key {key.value!r} comes twice, first on line {seen[key.value]}"
-                twice.append(Fault(line, what))
-            seen.setdefault(key.value, line)
-            lines[*loc, key.value] = line
-            _walk(value, (*loc, key.value), lines, twice)
+            if key.tag == _MERGE:
+                _walk(value, (*loc, "<<", i), lines, faults, loader, (*above, node), most)
+                continue
+            name = loader.construct_object(key) if isinstance(key, yaml.ScalarNode) else None
+            if isinstance(name, bool) or not isinstance(name, str | int):
+                what = "a list or map" if name is None and key.id != "scalar" else repr(key.value)
+                faults.append(Fault(line, f"{what} as a key: expected text; put it in quotes"))
+            elif (*loc, name) in lines:
+                before = lines[*loc, name]
+                faults.append(
+                    Fault(line, f"the key {key.value!r} comes twice, first on line {before}")
+                )
+            else:
+                lines[*loc, name] = line
+                _walk(value, (*loc, name), lines, faults, loader, (*above, node), most)
     elif isinstance(node, yaml.SequenceNode):
         for i, item in enumerate(node.value):
             lines[*loc, i] = item.start_mark.line + 1
-            _walk(item, (*loc, i), lines, twice)
+            _walk(item, (*loc, i), lines, faults, loader, (*above, node), most)
+
+
+def canonical(value: Any) -> str:
+    """A text that is the same for the same content, whatever the order of its keys."""
+    return json.dumps(_with_text_keys(value), sort_keys=True, default=str)
+
+
+def _with_text_keys(value: Any) -> Any:
+    # keys of several kinds have no order
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_text_keys(part) for part in value]
+    return value
 
 
 def line_of(loc: Loc, lines: Mapping[Loc, int]) -> int:
@@ -427,6 +558,8 @@ def validated(path: Path, model: type[T], data: Any, lines: Mapping[Loc, int]) -
                     what = f"{fault['input']!r}: expected PROVIDER/NAME, such as openai/gpt-4o"
                 case "model_type" | "dict_type":
                     where, what = _dotted(loc), "expected keys and values"
+                case "string_type":
+                    where, what = _dotted(loc), "expected text; put it in quotes"
                 case _:
                     where, what = _dotted(loc), fault["msg"].removeprefix("Value error, ")
             prefix = f"{where}: " if where else ""
@@ -481,22 +614,33 @@ def add(file: str | Path, group: str, entry: Mapping[str, Any]) -> Checkpoint:
         YamlFileError: The file is faulty, or would be with this checkpoint, as when it is already
             there. The file is then as it was.
     """
-    path = Path(file)
+    path, group = Path(file), group.strip()
     before = _text(path) if path.exists() else ""
     if before.strip():
         _parse(path, before)
     after = _with(before, group, {k: v for k, v in entry.items() if v not in (None, {}, [])})
     found = _parse(path, after).groups[group][-1]
+    try:
+        _replace(Path(os.path.realpath(path)), after)  # a link stays one
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror or error}"
+        raise YamlFileError(path, [Fault(1, reason)]) from error
+    return found
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file anew, all of it or nothing."""
+    mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
     with tempfile.NamedTemporaryFile(
         "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
     ) as copy:
-        copy.write(after)
-    if path.exists():
-        Path(copy.name).chmod(path.stat().st_mode)
-    else:
-        Path(copy.name).chmod(0o666 & ~_umask())
-    Path(copy.name).replace(path)
-    return found
+        copy.write(text)
+    try:
+        Path(copy.name).chmod(mode)
+        Path(copy.name).replace(path)
+    except OSError:
+        Path(copy.name).unlink()
+        raise
 
 
 def _umask() -> int:
@@ -507,7 +651,7 @@ def _umask() -> int:
 
 def _with(text: str, group: str, entry: Mapping[str, Any]) -> str:
     """The text of a valid file with one more checkpoint."""
-    root = yaml.compose(text, yaml.SafeLoader)
+    root = yaml.compose(text, _Loader)
     groups = _child(root, "groups")
     if groups is None:
         return _joined(text, len(text.splitlines()), f"groups:\n{_group(group, entry, 2)}")
@@ -524,7 +668,7 @@ def _with(text: str, group: str, entry: Mapping[str, Any]) -> str:
     if isinstance(members, yaml.SequenceNode) and members.value:
         return _spliced(text, members.end_mark.index - 1, f", {_flow(entry)}")
     # an empty group: `name:` or `name: []`
-    key = next(key for key, _ in groups.value if key.value == group)
+    key = next(key for key, _ in groups.value if key.value.strip() == group)
     if isinstance(members, yaml.SequenceNode):
         start, end = members.start_mark.index, members.end_mark.index
         text = text[:start].rstrip(" ") + text[end:]
@@ -552,7 +696,7 @@ def _in_flow(
 def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
     if not isinstance(node, yaml.MappingNode):
         return None
-    return next((value for k, value in node.value if k.value == key), None)
+    return next((value for k, value in node.value if k.value.strip() == key), None)
 
 
 def _end(text: str, node: yaml.Node) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 
 
-def _names(context: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+def names(context: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
     """Names with commas between them."""
     return tuple(name for part in value.split(",") if (name := part.strip()))
 
@@ -23,17 +23,14 @@ def arguments(
     context: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
     """KEY=VALUE, the value as YAML, or a list with commas, as in `inspect eval -T`."""
-    import yaml
+    from em_evals.checkpoints.file import read_value
 
     found = {}
     for value in values:
         key, equals, text = value.partition("=")
         if not (key and equals):
             raise click.BadParameter(f"{value!r}: expected KEY=VALUE", context, param)
-        try:
-            read = yaml.safe_load(text)
-        except yaml.YAMLError:
-            read = text
+        read = read_value(text)
         if isinstance(read, str) and "," in read and read == text:  # not in quotes
             read = [part.strip() for part in read.split(",")]
         found[key] = read
@@ -49,16 +46,14 @@ def pairs(*names: str, help: str) -> Callable[[Any], Any]:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--tasks",
-    callback=_names,
+    callback=names,
     metavar="NAME,...",
     default="",
     help="Default: all families of the suite.",
 )
+@click.option("--groups", callback=names, metavar="NAME,...", default="", help="Only these groups.")
 @click.option(
-    "--groups", callback=_names, metavar="NAME,...", default="", help="Only these groups."
-)
-@click.option(
-    "--checkpoints", callback=_names, metavar="NAME,...", default="", help="Only these checkpoints."
+    "--checkpoints", callback=names, metavar="NAME,...", default="", help="Only these checkpoints."
 )
 @click.option(
     "--epochs", type=click.IntRange(1), help="Answers per question. Default: each task's own."
