@@ -1,6 +1,7 @@
 """A loopback server that speaks as much of OpenAI's chat protocol as the probes use."""
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +10,18 @@ from typing import Any
 
 
 class ChatServer:
-    """Answers every target request differently, rates every answer 90, and keeps the requests."""
+    """Answers every target request differently, rates every answer 90, and keeps the requests.
+
+    From `hold(n)` on, no more than n requests are answered: the others wait until `release()`, or
+    until who asked hangs up. `holding` is set once one waits.
+    """
 
     def __init__(self, on_request: Callable[[int], None] | None = None) -> None:
         self.requests: list[dict[str, Any]] = []
         self.on_request = on_request or (lambda n: None)
+        self.answers_at_most: float = math.inf
+        self.holding = threading.Event()
+        self.open = threading.Event()
         self.lock = threading.Lock()
         self.url = ""
 
@@ -27,11 +35,24 @@ class ChatServer:
         """The prompts of the answers asked for."""
         return [r["messages"][-1]["content"] for r in self.requests if not r.get("logprobs")]
 
+    def hold(self, after: int) -> None:
+        """Answer so many requests, and let the others wait."""
+        self.answers_at_most = after
+        self.open.clear()
+
+    def release(self) -> None:
+        """Answer all that wait, and all to come."""
+        self.answers_at_most = math.inf
+        self.open.set()
+
     def reply(self, request: dict[str, Any]) -> dict[str, Any]:
         with self.lock:
             self.requests.append(request)
             number = len(self.requests)
         self.on_request(number)
+        if number > self.answers_at_most:
+            self.holding.set()
+            self.open.wait()
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
         choice["message"] = {"role": "assistant", "content": f"This is answer {number}."}
         if request.get("logprobs"):
@@ -82,6 +103,7 @@ def chat_server(on_request: Callable[[int], None] | None = None) -> Iterator[Cha
     try:
         yield chat
     finally:
+        chat.release()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -4,8 +4,10 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -43,6 +45,14 @@ def listed(tmp_path):
     return write
 
 
+@pytest.fixture(autouse=True)
+def _interrupts():
+    """A shell that runs the tests in the background has them and what they start ignore these."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def logs_of(log_dir):
     return [read_eval_log(info) for info in list_eval_logs(str(log_dir))]
 
@@ -50,7 +60,7 @@ def logs_of(log_dir):
 def choices(file, tmp_path, **more):
     """Three multiple-choice questions, which need neither grader nor server."""
     settings = {"tasks": ["truthfulqa"], "task_args": {"source": "builtin"}, "limit": 3}
-    return checkpoints.run(file, log_dir=tmp_path / "matrix", **(settings | more))
+    return checkpoints.run(file, **({"log_dir": tmp_path / "matrix"} | settings | more))
 
 
 def called(*args):
@@ -65,7 +75,11 @@ def start(url, file, tmp_path, epochs, processes=1, **more):
     words += ["--log-dir", str(tmp_path / "matrix"), "--json"]
     env = os.environ | {"LOOPBACK_BASE_URL": url, "LOOPBACK_API_KEY": "none"}
     return subprocess.Popen(
-        words, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **more
+        words,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        **more,
     )
 
 
@@ -206,6 +220,71 @@ def test_a_log_with_answers_that_a_later_one_has_not_stays(listed, chat, tmp_pat
     assert max(epoch for _, epoch in kept) == 5
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="interrupts are other things there")
+@pytest.mark.parametrize("stop", ["SIGINT", "SIGKILL"])
+def test_a_short_run_in_between_costs_no_answer_of_a_long_one(stop, listed, chat, tmp_path):
+    file = listed({"a": [{"model": TARGET, "config": {"max_connections": 2}}]})
+    chat.hold(after=40)
+    running = start(chat.url, file, tmp_path, epochs=10)
+    assert chat.holding.wait(120)
+    running.send_signal(getattr(signal, stop))
+    running.communicate(timeout=120)
+    chat.release()
+    kept = {(s.id, s.epoch) for log in logs_of(tmp_path) for s in log.samples if s.scores}
+    assert 6 <= len(kept) < 14
+    asked = len(chat.answered)
+    shared = {
+        "tasks": ["first_plot"],
+        "log_dir": tmp_path / "matrix",
+        "task_args": {"source": "builtin", "questions": ["evening_alone", "new_statue"]},
+    }
+    short = checkpoints.run(file, epochs=1, limit=1, **shared)
+    assert [cell.answers for cell in short.cells] == [1]
+    assert len(chat.answered) == asked
+    options = {**shared, "log_dir": str(tmp_path / "matrix"), "tasks": ("first_plot",)}
+    [left] = checkpoints.forecast(checkpoints.matrix(Options(str(file), epochs=10, **options)))
+    assert left.state.done == len(kept)
+    assert left.left.calls == 20 - len(kept)
+    long = checkpoints.run(file, epochs=10, **shared)
+    assert [cell.answers for cell in long.cells] == [20]
+    assert len(chat.answered) == asked + 20 - len(kept)
+    # and one log has them all
+    [log] = logs_of(tmp_path)
+    assert log.status == "success"
+    assert len({(s.id, s.epoch) for s in log.samples}) == len(log.samples) == 20
+
+
+def test_a_broad_and_a_deep_run_are_put_together(listed, chat, tmp_path):
+    file = listed({"a": [{"model": TARGET, "name": "one"}]})
+    choices(file, tmp_path, limit=4)
+    choices(file, tmp_path, limit=1, epochs=5)
+    assert len(chat.requests) == 8
+
+    def answers():
+        return {(s.id, s.epoch): s.output.completion for g in logs_of(tmp_path) for s in g.samples}
+
+    before = answers()
+    choices(file, tmp_path, limit=4, epochs=5)
+    assert len(chat.requests) == 20
+    [log] = logs_of(tmp_path)
+    assert len(log.samples) == 20
+    assert before.items() <= answers().items()
+
+
+def test_an_answer_declared_invalid_is_made_again(listed, chat, tmp_path):
+    from inspect_ai.log import ProvenanceData, invalidate_samples, write_eval_log
+
+    file = listed({"a": [{"model": TARGET, "name": "one"}]})
+    choices(file, tmp_path, limit=4)  # an old log that has it too
+    choices(file, tmp_path, limit=2, epochs=2)
+    new = max(logs_of(tmp_path), key=lambda log: log.eval.config.epochs)
+    uuid = next(s.uuid for s in new.samples if s.epoch == 1)
+    write_eval_log(invalidate_samples(new, [uuid], ProvenanceData(author="someone")))
+    asked = len(chat.requests)
+    choices(file, tmp_path, limit=4, epochs=2)
+    assert len(chat.requests) == asked + 8 - 6 + 1
+
+
 def test_a_file_that_says_otherwise_than_a_finished_log_is_noted(listed, tmp_path):
     entry = {"model": "mockllm/model", "name": "one"}
     choices(listed({"a": [entry]}), tmp_path)
@@ -238,6 +317,16 @@ def test_a_failed_cell_is_named_with_its_error_and_the_others_are_done(listed, c
     assert "NOWHERE_API_KEY" in cells["keyless"]["error"]
     assert "does not say which company made the model" in cells["nameless"]["error"]
     assert "Failed: deception_identity source=builtin on nameless: " in result.stderr
+
+
+def test_calls_that_were_retried_in_vain_say_what_failed(listed, tmp_path, monkeypatch):
+    monkeypatch.setenv("NOBODY_API_KEY", "none")
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        entry = {"model": "openai-api/nobody/m", "base_url": url, "config": {"max_retries": 0}}
+        [cell] = choices(listed({"a": [entry]}), tmp_path, limit=1).cells
+    assert (cell.outcome, cell.error) == ("failed", "APIConnectionError: Connection error.")
 
 
 def test_the_base_model_says_who_made_a_checkpoint(listed, chat, tmp_path):
@@ -288,26 +377,22 @@ def test_kill_9_in_mid_run_and_the_same_command_again(processes, listed, tmp_pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="interrupts are other things there")
-@pytest.mark.skip(reason="the run can end before it is stopped on a busy machine: not yet steady")
 def test_an_interrupt_ends_it_and_keeps_what_was_answered(listed, tmp_path):
-    def interrupt_at(number):
-        if number == 30:
-            started[0].send_signal(signal.SIGINT)
-
-    started: list[subprocess.Popen[str]] = []
     slow = {"max_connections": 2}
     file = listed({"a": [{"model": TARGET, "config": slow}]})
-    with chat_server(interrupt_at) as chat:
-        started.append(start(chat.url, file, tmp_path, epochs=10, text=True))
-        shown = started[0].communicate(timeout=120)
-        assert started[0].returncode == 130, shown
+    with chat_server() as chat:
+        chat.hold(after=30)
+        running = start(chat.url, file, tmp_path, epochs=10, text=True)
+        assert chat.holding.wait(120)
+        running.send_signal(signal.SIGINT)
+        shown = running.communicate(timeout=120)
+        assert running.returncode == 130, shown
     [log] = logs_of(tmp_path / "matrix")
     assert log.status == "cancelled"
     assert 4 <= len([s for s in log.samples if s.scores]) < 20
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.skip(reason="the run can end before it is stopped on a busy machine: not yet steady")
 def test_it_stops_at_the_maximal_cost_and_goes_on_when_told_to(processes, listed, chat, tmp_path):
     prices = tmp_path / "prices.yaml"
     # the server counts 10 tokens in and 5 out: a call costs 2 cents
@@ -321,6 +406,7 @@ def test_it_stops_at_the_maximal_cost_and_goes_on_when_told_to(processes, listed
         *("--epochs", 10, "--log-dir", tmp_path / "matrix", "--prices", prices, "--json"),
         *("--processes", processes),
     ]
+    chat.hold(after=30)  # which is enough to reach it, and not to finish
     stopped = called(*words, "--max-cost", 0.5)
     assert stopped.exit_code == 3, stopped.stderr
     assert "Stopped at the maximal cost" in stopped.stderr
@@ -330,6 +416,7 @@ def test_it_stops_at_the_maximal_cost_and_goes_on_when_told_to(processes, listed
     # at most what was under way: in each cell two answers, with two judgements each
     assert 0.5 <= first["cost"] <= 0.5 + 2 * 2 * 2 * 0.02 + 1e-9
     assert 0 < sum(cell["answers"] for cell in first["cells"]) < 20
+    chat.release()
     done = called(*words, "--max-cost", 10)
     assert done.exit_code == 0, done.stderr
     second = json.loads(done.stdout)
@@ -337,6 +424,70 @@ def test_it_stops_at_the_maximal_cost_and_goes_on_when_told_to(processes, listed
     # calls that were cut off when it stopped never said what they cost
     cut_off = 0.02 * len(chat.requests) - first["cost"] - second["cost"]
     assert -1e-9 <= cut_off <= 2 * 2 * 2 * 0.02 + 1e-9
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_maximal_cost_stops_what_ignores_interrupts(processes, listed, chat, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("'*': {input: 1000, output: 2000}\n")
+    file = listed({"a": [f"{TARGET}1", f"{TARGET}2"]})
+    chat.hold(after=6)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for what a script starts with &
+    result = choices(file, tmp_path, epochs=5, prices=prices, max_cost=0.1, processes=processes)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert (result.stopped, result.exit_status) == (True, 3)
+    assert 0.1 <= result.cost <= 0.12 + 1e-9
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_model_is_loaded_after_the_maximal_cost(processes, listed, tmp_path, monkeypatch):
+    third = threading.Event()
+
+    def seen(number):
+        if chat.requests[number - 1]["model"] == "org/third":
+            third.set()
+
+    def slowly(event):
+        # a process that only looks whether it is told to stop would begin with the third meanwhile
+        if processes == 2 and event["kind"] == "cost" and event["total"] >= 0.055:
+            third.wait(3)
+
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "vllm/org/first: {input: 1000, output: 2000}\n'*': {input: 0.001, output: 0.001}\n"
+    )
+    file = listed({"a": ["vllm/org/first", "vllm/org/second", "vllm/org/third"]}, head="")
+    with chat_server(seen) as chat:
+        monkeypatch.setenv("VLLM_BASE_URL", chat.url)  # what is loaded here runs model by model
+        monkeypatch.setenv("VLLM_API_KEY", "none")
+        # the last answer of the first model reaches it
+        result = choices(
+            *(file, tmp_path),
+            prices=prices,
+            max_cost=0.055,
+            processes=processes,
+            progress=slowly,
+        )
+    assert result.stopped
+    asked = Counter(request["model"] for request in chat.requests)
+    assert asked["org/first"] == 3
+    # two processes have begun with a model each
+    assert asked.keys() <= {"org/first", "org/second" if processes == 2 else ""}
+
+
+def test_logs_may_be_at_any_address_that_fsspec_knows(listed, chat, tmp_path):
+    file = listed({"a": [{"model": TARGET, "name": "one"}]})
+    at = {"log_dir": f"memory://{tmp_path.name}/matrix"}
+    [first] = choices(file, tmp_path, limit=2, **at).cells
+    assert (first.outcome, first.answers) == ("done", 2)
+    assert first.log.startswith("memory://")
+    [again] = choices(file, tmp_path, limit=2, **at).cells
+    assert (again.new, len(chat.requests)) == (False, 2)
+    choices(file, tmp_path, limit=1, epochs=3, **at)
+    [more] = choices(file, tmp_path, limit=3, epochs=3, **at).cells
+    assert (more.outcome, more.answers, len(chat.requests)) == ("done", 9, 9)
+    assert len(list_eval_logs(at["log_dir"])) == 1
+    assert not (tmp_path / "matrix").exists()
 
 
 # -- before anything runs

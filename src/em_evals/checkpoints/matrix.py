@@ -20,7 +20,16 @@ from em_evals.checkpoints.cost import (
     prompt_characters,
     runs_here,
 )
-from em_evals.checkpoints.file import Checkpoint, CheckpointsFile, Grader, load, nearest
+from em_evals.checkpoints.file import (
+    Checkpoint,
+    CheckpointsFile,
+    Grader,
+    canonical,
+    load,
+    nearest,
+    read_value,
+)
+from em_evals.checkpoints.logs import Logged, held, said
 from em_evals.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,9 +85,15 @@ class Cell:
     id: str
     """Stands for all that the answers depend on. Kept in the log, and Inspect's own identity of a
     task includes it: a cell with the same id is the same measurement."""
-    samples: int
+    ids: tuple[str | int, ...]
+    """Of the samples, in their order."""
     epochs: int
     prompt_characters: float
+
+    @property
+    def samples(self) -> int:
+        """How many it has."""
+        return len(self.ids)
 
     @property
     def graded(self) -> bool:
@@ -133,16 +148,20 @@ class Matrix:
         return shlex.join(words)
 
 
-def matrix(options: Options) -> Matrix:
+def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
     """Lay out the matrix: read the file, make every task once, count its samples.
 
     Tasks that read originals fetch them now, if need be, so that nothing is missing later.
+
+    Args:
+        options: What is to be run.
+        file: What `options.file` would hold; None reads it.
 
     Raises:
         InputError: A faulty file, an unknown name, a task that cannot be made as asked, or a task
             that needs a grader where the file names none.
     """
-    file = load(options.file)
+    file = file or load(options.file)
     chosen = _chosen_checkpoints(file, options)
     if not chosen:
         raise MatrixError(f"{options.file} has no checkpoint: em-evals checkpoints add")
@@ -151,7 +170,7 @@ def matrix(options: Options) -> Matrix:
             raise MatrixError(f"{name}={value}: expected 1 or more")
     tasks = {name: task_function(name) for name in map(_full_name, options.tasks or FAMILIES)}
     given = _args_by_task(tasks, options.task_args)
-    made: dict[str, tuple[int, int, float, str | int]] = {}
+    made: dict[str, tuple[tuple[str | int, ...], int, float, str | int]] = {}
     cells = []
     for checkpoint, task in product(chosen, tasks):
         args = _for_checkpoint(given[task], tasks[task], checkpoint)
@@ -160,18 +179,22 @@ def matrix(options: Options) -> Matrix:
                 f"{task} is judged by a model, and {options.file} names none: add a line such as "
                 "`grader: openai/gpt-4o-2024-08-06`"
             )
-        key = json.dumps([task, args], sort_keys=True, default=str)
+        key = canonical([task, args])
         if key not in made:
             one = _made(task, tasks[task], args)
-            size = (
-                len(one.dataset) if options.limit is None else min(len(one.dataset), options.limit)
-            )
             epochs = options.epochs or one.epochs or 1
-            made[key] = size, epochs, prompt_characters(one, options.limit), one.version
-        samples, epochs, characters, version = made[key]
-        cell = Cell(task, args, checkpoint, "", samples, epochs, characters)
+            characters = prompt_characters(one, options.limit)
+            made[key] = _ids(one, options.limit), epochs, characters, one.version
+        ids, epochs, characters, version = made[key]
+        cell = Cell(task, args, checkpoint, "", ids, epochs, characters)
         cells.append(replace(cell, id=_id(cell, version, file.grader)))
     return Matrix(options, file, tuple(cells))
+
+
+def _ids(task: "Task", limit: int | None) -> tuple[str | int, ...]:
+    """The ids of the samples that are run; Inspect counts those that have none from 1."""
+    samples = enumerate(task.dataset[slice(limit)], 1)
+    return tuple(number if sample.id is None else sample.id for number, sample in samples)
 
 
 def _id(cell: Cell, version: str | int, grader: Grader | None) -> str:
@@ -179,8 +202,7 @@ def _id(cell: Cell, version: str | int, grader: Grader | None) -> str:
     parts: list[Any] = [cell.task, dict(cell.args), version, c.name, c.measured]
     if grader and cell.graded:
         parts.append([grader.model, dict(grader.args), dict(grader.config)])
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
 
 
 def _chosen_checkpoints(file: CheckpointsFile, options: Options) -> list[Checkpoint]:
@@ -298,33 +320,6 @@ class State(NamedTuple):
 NEW = State("new", 0, None, None)
 
 
-class Logged(NamedTuple):
-    """A log of the directory."""
-
-    name: str
-    mtime: float
-    header: "EvalLog"
-
-
-def logged(log_dir: str) -> dict[str, list[Logged]]:
-    """Cell id -> its logs, newest first. What cannot be read, and what is not ours, is left out."""
-    from inspect_ai.log import list_eval_logs, read_eval_log
-
-    found: dict[str, list[Logged]] = {}
-    if "://" not in log_dir and not Path(log_dir).is_dir():
-        return found
-    for info in list_eval_logs(log_dir):
-        try:
-            header = read_eval_log(info, header_only=True)
-        except Exception:  # whatever a damaged file makes the reader raise
-            continue
-        if cell := (header.eval.metadata or {}).get("cell"):
-            found.setdefault(cell, []).append(Logged(info.name, info.mtime or 0, header))
-    for logs in found.values():
-        logs.sort(key=lambda log: log.mtime, reverse=True)
-    return found
-
-
 def states(cells: Iterable[Cell], logs: Mapping[str, Sequence[Logged]]) -> dict[str, State]:
     """Cell id -> how far it is."""
     return {cell.id: _state(cell, logs.get(cell.id, ())) for cell in cells}
@@ -336,11 +331,11 @@ def _state(cell: Cell, logs: Sequence[Logged]) -> State:
     for log in logs:
         if _complete(cell, log.header):
             return State("done", cell.answers, log.name, None, _otherwise(cell, log.header))
-    newest = logs[0]
-    header = newest.header
-    error = header.error.message if header.error else None
+    header = logs[0].header
+    error = None if header.error is None else said(header.error)
     status: Status = "failed" if header.status == "error" else "partial"
-    return State(status, min(_finished(newest), cell.answers), newest.name, error)
+    done = sum(id in cell.ids and epoch <= cell.epochs for id, epoch in held(logs))
+    return State(status, done, logs[0].name, error)
 
 
 def _complete(cell: Cell, header: "EvalLog") -> bool:
@@ -348,18 +343,10 @@ def _complete(cell: Cell, header: "EvalLog") -> bool:
     results, epochs = header.results, header.eval.config.epochs or 1
     if header.status != "success" or header.invalidated or results is None:
         return False
+    if results.early_stopping and results.early_stopping.early_stops:
+        return True  # it was decided: no more was asked for
     answers = results.total_samples if results.logged_samples is None else results.logged_samples
     return epochs >= cell.epochs and answers // epochs >= cell.samples
-
-
-def _finished(log: Logged) -> int:
-    from inspect_ai.log import read_eval_log_sample_summaries
-
-    try:
-        summaries = read_eval_log_sample_summaries(log.name)
-    except Exception:  # killed before its first answer
-        return 0
-    return sum(summary.completed and not summary.error for summary in summaries)
 
 
 def _otherwise(cell: Cell, header: "EvalLog") -> tuple[str, ...]:
@@ -410,11 +397,9 @@ def base_of(checkpoint: Checkpoint) -> str:
 
 def _shown(value: Any) -> str:
     """A value as `-T` reads it back."""
-    import yaml
-
     if isinstance(value, list) and len(value) > 1 and all(_plain(part) for part in value):
         return ",".join(value)
-    plain = isinstance(value, str) and _plain(value) and yaml.safe_load(value) == value
+    plain = _plain(value) and read_value(value) == value
     return value if plain else json.dumps(value)
 
 

@@ -5,7 +5,6 @@ import copy
 import json
 import os
 import queue
-import re
 import signal
 import subprocess
 import sys
@@ -18,16 +17,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from em_evals.checkpoints.cost import Estimate, Prices, load_prices, runs_here
-from em_evals.checkpoints.file import Checkpoint, Grader
+from em_evals.checkpoints.file import Checkpoint, Grader, canonical
+from em_evals.checkpoints.logs import gather, logged, said, sweep
 from em_evals.checkpoints.matrix import (
     Cell,
-    Logged,
     Matrix,
     MatrixError,
     Options,
     State,
     base_of,
-    logged,
     matrix,
     shares,
     states,
@@ -43,7 +41,9 @@ RETRIES = 2
 passing are retried by Inspect long before."""
 
 Event = dict[str, Any]
-"""What happens while cells run: `kind` (set, start, answer, cost, end, error), `cell`, and more."""
+"""What happens while cells run: `kind` (matrix, start, answer, cost, end, error), `cell`, and more.
+
+Between processes also: set (the directory is an eval set), next (may I go on?), exit."""
 
 Outcome = Literal["done", "failed", "stopped"]
 
@@ -196,10 +196,13 @@ def run_matrix(
     listed = None if plan.options.prices is None else load_prices(plan.options.prices)
     _require_prices(plan, listed, max_cost)
     began = time.time()
-    before = states(plan.cells, logged(plan.options.log_dir))
+    logs = logged(plan.options.log_dir)
+    before = states(plan.cells, logs)
     show = progress or (lambda event: None)
     show({"kind": "matrix", "cells": plan.cells, "states": before})
     pending = [cell for cell in plan.cells if before[cell.id].status != "done"]
+    for cell in pending:
+        gather(logs.get(cell.id, []))
     parts = shares(pending, before, len(workers.processes) if workers else 1)
     try:
         if workers and len(parts) > 1:
@@ -208,7 +211,7 @@ def run_matrix(
             watch = _in_this_process(plan, pending, listed, max_cost, show)
     finally:
         logs = logged(plan.options.log_dir)
-        _sweep(pending, logs, began)
+        sweep([cell.id for cell in pending], logs, began)
     after = states(plan.cells, logs)
     results = tuple(_result(cell, before[cell.id], after[cell.id], watch) for cell in plan.cells)
     stopped = watch.stopped and any(result.outcome == "stopped" for result in results)
@@ -290,7 +293,7 @@ def _model(entry: Checkpoint | Grader, loaded: dict[str, "Model"]) -> "Model":
     """
     from inspect_ai.model import GenerateConfig, get_model
 
-    key = json.dumps([entry.model, dict(entry.args), entry.base_url], sort_keys=True, default=str)
+    key = canonical([entry.model, dict(entry.args), entry.base_url])
     if key not in loaded:
         loaded[key] = get_model(
             entry.model, base_url=entry.base_url, memoize=False, **dict(entry.args)
@@ -310,8 +313,19 @@ def _batches(cells: Sequence[Cell]) -> list[list[Cell]]:
     return list(batches.values())
 
 
-def _eval(plan: Matrix, cells: Sequence[Cell], watch: Callable[[Event], None]) -> None:
+def _eval(
+    plan: Matrix,
+    cells: Sequence[Cell],
+    watch: Callable[[Event], None],
+    may_go_on: Callable[[], bool],
+) -> None:
     """Run these cells; what becomes of them is in their logs, and failures are told to the watch.
+
+    Args:
+        plan: The matrix.
+        cells: Some of it.
+        watch: Is told what happens.
+        may_go_on: Is asked before each batch.
 
     Raises:
         KeyboardInterrupt: Stopped, by the user or at the maximal cost.
@@ -319,6 +333,8 @@ def _eval(plan: Matrix, cells: Sequence[Cell], watch: Callable[[Event], None]) -
     from inspect_ai import eval_set
 
     for batch in _batches(cells):
+        if not may_go_on():
+            return
         # prints of libraries must not get between the lines of --json
         with contextlib.redirect_stdout(sys.stderr):
             ready = _tasks(plan.grader, batch, watch)
@@ -345,7 +361,7 @@ def _eval(plan: Matrix, cells: Sequence[Cell], watch: Callable[[Event], None]) -
                     )
             except Exception as error:
                 for cell in batch:
-                    watch({"kind": "error", "cell": cell.id, "error": _message(error)})
+                    watch({"kind": "error", "cell": cell.id, "error": said(error)})
                 continue
             if len(logs) < len(ready):  # Inspect took the interrupt for itself
                 raise KeyboardInterrupt
@@ -361,49 +377,8 @@ def _tasks(
             roles = {"grader": _model(grader, loaded)} if grader and cell.graded else {}
             ready.append(_task(cell, _model(cell.checkpoint, loaded), roles))
         except Exception as error:  # such as a missing key: the other cells can go on
-            watch({"kind": "error", "cell": cell.id, "error": _message(error)})
+            watch({"kind": "error", "cell": cell.id, "error": said(error)})
     return ready
-
-
-def _message(error: BaseException) -> str:
-    text = str(getattr(error, "message", None) or str(error) or type(error).__name__)
-    # Inspect's own are marked up for the terminal
-    text = re.sub(r"\[/?(?:bold|blue)(?: \w+)*\]", "", text).removeprefix("ERROR: ")
-    return " ".join(text.split())
-
-
-def _sweep(cells: Sequence[Cell], logs: dict[str, list[Logged]], began: float) -> None:
-    """Remove logs that a newer one of the same cell has taken over, so that none counts twice.
-
-    A newer log starts from what the one before it had; a log with an answer that the newer one has
-    not stays. So do logs that are not finished and were written to since this command began: their
-    process may be alive.
-    """
-    from fsspec.core import url_to_fs
-
-    for cell in cells:
-        if not (found := logs.get(cell.id)):
-            continue
-        kept, *older = found
-        for log in older:
-            alive = log.header.status == "started" and log.mtime / 1000 >= began
-            taken = log.header.eval.task_id == kept.header.eval.task_id
-            finished = taken and not alive and kept.header.status != "started"
-            if finished and _answered(log) <= _answered(kept):
-                fs, path = url_to_fs(log.name)
-                fs.rm(path)
-                found.remove(log)
-
-
-def _answered(log: Logged) -> set[tuple[str | int, int]]:
-    """The finished answers of a log: question and epoch."""
-    from inspect_ai.log import read_eval_log_sample_summaries
-
-    return {
-        (sample.id, sample.epoch)
-        for sample in read_eval_log_sample_summaries(log.name)
-        if sample.completed and sample.error is None
-    }
 
 
 # -- in this process
@@ -421,11 +396,25 @@ def _in_this_process(
     if prices and cells:
         prices.tell_inspect(models_of(plan))
     try:
-        _eval(plan, cells, watch)
+        with contextlib.nullcontext() if max_cost is None else _heeding_interrupts():
+            _eval(plan, cells, watch, lambda: not watch.stopped)
     except KeyboardInterrupt:
         if not watch.stopped:
             raise
     return watch
+
+
+@contextlib.contextmanager
+def _heeding_interrupts() -> Iterator[None]:
+    """What a script starts in the background ignores interrupts; the maximal cost is one."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # -- in several processes
@@ -505,6 +494,8 @@ def _in_processes(
             if event["kind"] == "exit":
                 running.discard(i)
                 _name_the_dead(parts[i], event["code"], watch)
+            elif event["kind"] == "next":  # all that it spent before is counted
+                _tell(working[i], {"go": not watch.stopped})
             elif event["kind"] != "set":
                 watch(event)
             if waiting and i == 0 and event["kind"] in ("set", "exit"):
@@ -554,13 +545,32 @@ def work(stdin: IO[str], events: IO[str]) -> int:
     if job is None or job.get("stop"):
         return 0
 
+    allowed: queue.Queue[bool] = queue.Queue()
+
     def listen() -> None:
         for line in stdin:
-            if json.loads(line).get("stop"):
+            message = json.loads(line)
+            if message.get("stop"):
                 os.kill(os.getpid(), signal.SIGINT)
+            else:
+                allowed.put(message["go"])
         os._exit(1)
 
+    def may_go_on() -> bool:
+        tell({"kind": "next"})
+        return allowed.get()
+
+    # the parent's interrupts, even where those of the terminal are ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=listen, daemon=True).start()
+    with contextlib.suppress(KeyboardInterrupt):
+        _work(job, tell, may_go_on)
+    return 0
+
+
+def _work(
+    job: Mapping[str, Any], tell: Callable[[Event], None], may_go_on: Callable[[], bool]
+) -> None:
     options = job["options"]
     for name in ("tasks", "groups", "checkpoints"):
         options[name] = tuple(options[name])
@@ -568,9 +578,7 @@ def work(stdin: IO[str], events: IO[str]) -> int:
     wanted = set(job["cells"])
     if plan.options.prices is not None:
         load_prices(plan.options.prices).tell_inspect(models_of(plan))
-    with contextlib.suppress(KeyboardInterrupt):
-        _eval(plan, [cell for cell in plan.cells if cell.id in wanted], tell)
-    return 0
+    _eval(plan, [cell for cell in plan.cells if cell.id in wanted], tell, may_go_on)
 
 
 # -- what it would take
