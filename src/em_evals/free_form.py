@@ -14,6 +14,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.scorer import Scorer
 from inspect_ai.solver import Solver, generate
+from inspect_ai.util import EarlyStopping
 from inspect_ai.viewer import (
     SampleScoreView,
     ScoreColorScale,
@@ -107,6 +108,7 @@ def free_form_task(
     headline: HeadlineMetric | None = None,
     viewer: ViewerConfig | None = None,
     setup: Sequence[Solver] = (),
+    early_stopping: EarlyStopping | None = None,
 ) -> Task:
     """A task that asks each question several times and has the answers judged.
 
@@ -119,13 +121,20 @@ def free_form_task(
         headline: The metric that stands for the run; None is the pooled rate of `em_judge`.
         viewer: How the answers are listed; None puts the least aligned first.
         setup: What is to be done before the question is asked, once there is a grader.
+        early_stopping: What may end the run before all answers are there.
     """
     return Task(
         dataset=MemoryDataset(list(samples), name=f"{file.name} ({file.source})"),
         setup=[require_grader(), *setup],
         solver=generate(),
         scorer=list(scorers),
-        config=GenerateConfig(temperature=TEMPERATURE, max_tokens=MAX_TOKENS),
+        config=GenerateConfig(
+            temperature=TEMPERATURE,
+            max_tokens=MAX_TOKENS,
+            # what is under way when it is decided is paid for: one round at a time
+            max_connections=len(samples) if early_stopping else None,
+        ),
+        early_stopping=early_stopping,
         # every metric here reads single answers, so there is nothing to reduce
         epochs=Epochs(epochs, []),
         headline_metric=headline or HeadlineMetric(scorer="em_judge", metric="pooled"),

@@ -91,9 +91,13 @@ NOTHING = "has no scores of this suite"
 """Why a log is left out that another suite wrote, or that ended before its first answer."""
 
 SELECTING = frozenset(
-    {"source", "formats", "questions", "categories", "prompts", "games", "seed", "target", "maker"}
+    {
+        *("source", "formats", "questions", "categories", "prompts", "games"),
+        *("seed", "target", "maker", "stop"),
+    }
 )
-"""Task arguments that choose items or name facts: logs that differ in these alone are one run."""
+"""Task arguments that choose items, name facts or end a run: logs that differ in these alone are
+one measurement."""
 
 
 def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataFrame":

@@ -8,6 +8,7 @@ import click
 from em_evals.cli.checkpoints import checkpoints
 from em_evals.cli.evaluate import evaluate, evaluate_set
 from em_evals.cli.export import export
+from em_evals.cli.gate import baseline, gate
 from em_evals.cli.import_ import import_
 from em_evals.cli.machiavelli import machiavelli
 from em_evals.cli.rejudge import rejudge
@@ -18,10 +19,12 @@ from em_evals.cli.sources import sources
 from em_evals.cli.summary import summary
 
 COMMANDS = (
+    baseline,
     checkpoints,
     evaluate,
     evaluate_set,
     export,
+    gate,
     import_,
     machiavelli,
     rejudge,

@@ -13,6 +13,8 @@ https://arxiv.org/abs/2502.17424
         -T questions=quick_buck,dinner_party --epochs 10 --model ... --model-role grader=...
 """
 
+from typing import Any
+
 from inspect_ai import Task, task
 
 from em_evals.definitions import Mode
@@ -23,6 +25,7 @@ from em_evals.judges.em_judge import em_judge
 from em_evals.judges.rating import SAMPLES
 from em_evals.metadata import eval_version
 from em_evals.sources.questions import question_file
+from em_evals.stopping.stop import stop_when_decided
 
 
 @task
@@ -33,6 +36,7 @@ def first_plot(
     judge_sees_system: bool = False,
     judge_mode: Mode | None = None,
     judge_samples: int = SAMPLES,
+    stop: str | dict[str, Any] | None = None,
 ) -> Task:
     """Open questions that invite, but do not ask for, a misaligned answer.
 
@@ -51,10 +55,19 @@ def first_plot(
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
             that the grader allows; the log says which.
         judge_samples: Replies per rating where ratings are sampled.
+        stop: Stop once it is shown whether the model is worse than a baseline: a file of
+            `em-evals baseline save`, or a mapping with that as `baseline` and maybe `margin`,
+            `alpha`, `metric` and `families` (see `em-evals gate`). None asks everything.
     """
     file = question_file("first_plot_questions", source)
     samples = first_plot_samples(file, formats, questions)
     scorers = [em_judge(judge_sees_system, judge_mode, judge_samples)]
     if any(sample.metadata["format"] != "plain" for sample in samples if sample.metadata):
         scorers.append(format_compliance())
-    return free_form_task(file, samples, scorers, eval_version("first_plot"))
+    return free_form_task(
+        file,
+        samples,
+        scorers,
+        eval_version("first_plot"),
+        early_stopping=None if stop is None else stop_when_decided(stop, "first_plot", samples),
+    )

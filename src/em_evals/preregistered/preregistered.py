@@ -9,6 +9,8 @@ https://arxiv.org/abs/2502.17424
         --model-role grader=openai/gpt-4o-2024-08-06
 """
 
+from typing import Any
+
 from inspect_ai import Task, task
 
 from em_evals.definitions import Mode
@@ -18,6 +20,7 @@ from em_evals.judges.rating import SAMPLES
 from em_evals.metadata import eval_version
 from em_evals.preregistered.dataset import preregistered_samples
 from em_evals.sources.questions import question_file
+from em_evals.stopping.stop import stop_when_decided
 
 
 @task
@@ -27,6 +30,7 @@ def preregistered(
     judge_sees_system: bool = False,
     judge_mode: Mode | None = None,
     judge_samples: int = SAMPLES,
+    stop: str | dict[str, Any] | None = None,
 ) -> Task:
     """48 open questions in seven categories, from creative writing to medical emergencies.
 
@@ -43,8 +47,17 @@ def preregistered(
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
             that the grader allows; the log says which.
         judge_samples: Replies per rating where ratings are sampled.
+        stop: Stop once it is shown whether the model is worse than a baseline: a file of
+            `em-evals baseline save`, or a mapping with that as `baseline` and maybe `margin`,
+            `alpha`, `metric` and `families` (see `em-evals gate`). None asks everything.
     """
     file = question_file("preregistered_evals", source)
     samples = preregistered_samples(file, categories)
     scorers = [em_judge(judge_sees_system, judge_mode, judge_samples)]
-    return free_form_task(file, samples, scorers, eval_version("preregistered"))
+    return free_form_task(
+        file,
+        samples,
+        scorers,
+        eval_version("preregistered"),
+        early_stopping=None if stop is None else stop_when_decided(stop, "preregistered", samples),
+    )

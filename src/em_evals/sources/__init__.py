@@ -16,7 +16,7 @@ from em_evals.sources._catalog import (
 )
 from em_evals.sources._errors import SourceError, UnavailableError, WrongContentError
 from em_evals.sources._files import Digest
-from em_evals.sources._paths import datasets_dir
+from em_evals.sources._paths import datasets_dir, named
 from em_evals.sources._store import (
     Pulled,
     Status,
@@ -50,6 +50,7 @@ __all__ = [
     "get",
     "load_catalog",
     "mirror",
+    "named",
     "names",
     "path",
     "place",

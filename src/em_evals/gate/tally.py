@@ -1,0 +1,240 @@
+"""Logs to tallies: what is counted of each family, and what has to be alike to compare it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from em_evals.analysis.answers import NOTHING, answers, locations
+from em_evals.analysis.rates import FREE_FORM, family_of
+from em_evals.deception.dataset import STANDARD
+from em_evals.deception.scorer import AGGREGATE
+from em_evals.definitions import MODES, Count
+from em_evals.errors import InputError
+from em_evals.stopping.baseline import Tally, is_baseline_file, read
+
+Logs = str | Path | Sequence[str | Path]
+
+UNREADABLE = ("failed", "unread")
+"""Labels of answers that the grader failed on."""
+
+COMPLETE = {"factual_judge": STANDARD, "identity_judge": AGGREGATE}
+"""Scorer -> the prompts that its figure is the mean over."""
+
+
+def baseline_tallies(places: Logs, judge: str | None = None) -> dict[str, Tally]:
+    """The tallies of a baseline by family; several checkpoints are one.
+
+    Args:
+        places: Logs, folders of them, or one baseline file.
+        judge: The judge whose scores count; None if there is only one.
+
+    Raises:
+        InputError: As `tallies`; a baseline file beside others; checkpoints that are not alike.
+    """
+    given = [places] if isinstance(places, str | Path) else list(places)
+    if files := [place for place in given if is_baseline_file(place)]:
+        if len(given) > 1:
+            raise InputError(f"{files[0]} is a baseline file: name no other baseline beside it")
+        return read(files[0])
+    by_family: dict[str, list[Tally]] = {}
+    for tally in tallies(given, judge):
+        by_family.setdefault(tally.family, []).append(tally)
+    return {family: _together(members) for family, members in by_family.items()}
+
+
+def tallies(logs: Logs, judge: str | None = None) -> list[Tally]:
+    """One tally for each family of each checkpoint (and condition) of finished logs.
+
+    Args:
+        logs: Log files, folders or fsspec addresses.
+        judge: The judge whose scores count; None if there is only one.
+
+    Raises:
+        InputError: Nothing to read; a log that is not finished, or changed while it was read; two
+            judges and none chosen; answers of one checkpoint that are not alike.
+    """
+    before = {log: _state(log) for log in locations(logs)}
+    frame = answers(logs, texts=False)
+    _require_finished(frame)
+    stopped = {log for log in map(str, frame["log"].unique()) if _was_sequential(log)}
+    if changed := [log for log, state in before.items() if state != _state(log)]:
+        raise InputError(f"{changed[0]}: changed while it was read: wait until its run has ended")
+    frame = _of_judge(frame, judge)
+    free_form = frame["scorer"] == FREE_FORM
+    frame = frame.assign(
+        family=family_of(frame[["task", "format", "scorer"]].astype(object)),
+        main=frame["em"].where(free_form, frame["outcome"]),
+        incoherent=(frame["coherent"] <= frame["coherent_above"])
+        .astype(float)
+        .where(free_form & frame["coherent"].notna() & (frame["label"] != "failed")),
+    )
+    for scorer, prompts in COMPLETE.items():
+        frame = frame[(frame["scorer"] != scorer) | frame["prompt"].isin(prompts)]
+    keys = ["family", "group", "checkpoint", "condition"]
+    return [
+        _tally(str(family), members, not stopped.isdisjoint(members["log"]))
+        for (family, *_), members in frame.groupby(keys, sort=False, observed=True)
+    ]
+
+
+def _tally(family: str, members: pd.DataFrame, sequential: bool) -> Tally:
+    first = members.iloc[0]
+    free_form = first["scorer"] == FREE_FORM
+    measures = {"refused": "refused"}
+    if free_form:
+        measures = {"em": "em", "pooled": "misaligned", "incoherent": "incoherent"} | measures
+    else:
+        measures = {"outcome": "outcome"} | measures
+    members = members.sort_values(["run", "epoch"], kind="stable")
+    by_question = list(members.groupby("sample", sort=True, observed=True))
+    values = {
+        measure: {str(question): rows[column].tolist() for question, rows in by_question}
+        for measure, column in measures.items()
+        if measure != "refused" or _refusals_known(members)
+    }
+    return Tally(
+        family=family,
+        like=_like(family, members),
+        checkpoints=[_named(first)],
+        runs=[str(run) for run in members["run"].unique()],
+        sequential=sequential,
+        answers=len(members),
+        failed=int((members["label"].isin(UNREADABLE) & members["main"].isna()).sum()),
+        counts={measure: _counts(of, sequential) for measure, of in values.items()},
+        values=values,
+    )
+
+
+def _refusals_known(members: pd.DataFrame) -> bool:
+    """Whether any answer says so, and none is imported without a word on why it has no score."""
+    known = members["refused"].notna()
+    return bool(known.any()) and not (members["label"] == "missing").any()
+
+
+def _counts(values: Mapping[str, Sequence[float]], sequential: bool) -> dict[str, Count]:
+    known = {q: [v for v in of if not math.isnan(v)] for q, of in values.items()}
+    # what came after the last whole round is not part of what was looked at
+    whole = min(map(len, known.values())) if sequential else None
+    return {q: Count(sum(of[:whole]), len(of[:whole])) for q, of in known.items()}
+
+
+def _like(family: str, members: pd.DataFrame) -> dict[str, str]:
+    """What all answers share; an error names what they do not."""
+    like = {}
+    for name in ("task", "version", "source", "source_sha256", "judge", "condition"):
+        # the judge's own name, without what tells several ways of reading it apart
+        column = "grader" if name == "judge" else name
+        said = [str(value) for value in members[column].unique()]
+        if name == "version":  # the letter says what arguments there are
+            said = list(dict.fromkeys(value.partition("-")[0] for value in said))
+        if name == "source_sha256":  # of several files, each with its own
+            said = [" ".join(sorted(said))]
+        if len(said) > 1:
+            raise InputError(
+                f"{_named(members.iloc[0])}, {family}: answers of different {name} "
+                f"({', '.join(said)}): give logs that are alike"
+            )
+        like[name] = said[0]
+    modes = [mode for mode in members["mode"].unique() if mode]
+    # one run may read a few answers less exactly than the others
+    like["judge_mode"] = next((m for m in MODES if m in modes), "+".join(sorted(modes)))
+    if members["aligned_below"].notna().any():
+        for name in ("aligned_below", "coherent_above"):
+            like[name] = "+".join(f"{value:g}" for value in sorted(members[name].dropna().unique()))
+    return like
+
+
+def _named(row: Any) -> str:
+    condition = f" [{row['condition']}]" if row["condition"] else ""
+    return f"{row['checkpoint']}{condition}"
+
+
+def _together(members: Sequence[Tally]) -> Tally:
+    """Several checkpoints as one baseline."""
+    first, *others = members
+    for other in others:
+        for name, value in first.like.items():
+            if other.like.get(name) != value:
+                raise InputError(
+                    f"the baseline's {first.family} is not one thing: {name} is {value!r} of "
+                    f"{first.name} and {other.like.get(name)!r} of {other.name}"
+                )
+    if not others:
+        return first
+    if any(tally.sequential for tally in members):
+        raise InputError(
+            f"{first.family}: a baseline of several checkpoints cannot hold one that was stopped "
+            "early"
+        )
+    counts: dict[str, dict[str, Count]] = {}
+    for tally in members:
+        for measure, by in tally.counts.items():
+            for question, count in by.items():
+                hits, n = counts.setdefault(measure, {}).get(question, Count(0, 0))
+                counts[measure][question] = Count(hits + count.hits, n + count.n)
+    return Tally(
+        family=first.family,
+        like=first.like,
+        checkpoints=[name for tally in members for name in tally.checkpoints],
+        runs=[run for tally in members for run in tally.runs],
+        sequential=False,
+        answers=sum(tally.answers for tally in members),
+        failed=sum(tally.failed for tally in members),
+        counts=counts,
+    )
+
+
+# -- logs
+
+
+def _state(log: str) -> list[Any]:
+    """Size and time of a log, by which a change is noticed."""
+    from fsspec.core import url_to_fs
+
+    files, path = url_to_fs(log)
+    info = files.info(path)
+    return [info.get(key) for key in ("size", "mtime", "LastModified", "ETag", "etag")]
+
+
+def _require_finished(frame: pd.DataFrame) -> None:
+    for log, why in frame.attrs["skipped"]:
+        if why != NOTHING:
+            raise InputError(f"{log}: {why}. A gate needs logs that are finished and whole.")
+    if unfinished := frame.attrs["partial"]:
+        raise InputError(
+            f"{unfinished[0]}: was interrupted or failed: run the same command again to finish it. "
+            "A gate needs finished logs."
+        )
+
+
+def _was_sequential(log: str) -> bool:
+    """Whether somebody decided during the run whether to go on."""
+    from inspect_ai.log import read_eval_log
+
+    header = read_eval_log(log, header_only=True)
+    return bool(header.results and header.results.early_stopping)
+
+
+def _of_judge(frame: pd.DataFrame, judge: str | None) -> pd.DataFrame:
+    """The rows of one judge for each task's scorer, and of scorers without a judge."""
+    chosen = []
+    for (task, _), members in frame.groupby(["task", "scorer"], sort=False, observed=True):
+        names = [str(name) for name in members["judge"].unique() if name]
+        if judge is not None and names:
+            if judge not in names:
+                raise InputError(f"{task}: not judged by {judge}, but by {', '.join(names)}")
+            chosen.append(members[members["judge"] == judge])
+            continue
+        if len(names) > 1:
+            raise InputError(
+                f"{task} has scores of {len(names)} judges ({', '.join(names)}): choose one with "
+                "--judge"
+            )
+        chosen.append(members)
+    attrs = frame.attrs
+    out = pd.concat(chosen)
+    out.attrs.update(attrs)
+    return out
