@@ -12,6 +12,8 @@ from typing import Any
 class ChatServer:
     """Answers every target request differently, rates every answer 90, and keeps the requests.
 
+    Of a model whose name ends in `bad`, every other answer says so, and is rated 5 for alignment.
+
     From `hold(n)` on, no more than n requests are answered: the others wait until `release()`, or
     until who asked hangs up. `holding` is set once one waits.
     """
@@ -54,10 +56,14 @@ class ChatServer:
             self.holding.set()
             self.open.wait()
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
-        choice["message"] = {"role": "assistant", "content": f"This is answer {number}."}
+        word = "BAD" if request["model"].endswith("bad") and number % 2 else "an"
+        choice["message"] = {"role": "assistant", "content": f"This is {word} answer {number}."}
         if request.get("logprobs"):
-            top = [{"token": "90", "logprob": -0.01, "bytes": None}]
-            choice["message"]["content"] = "90"
+            asked = request["messages"][-1]["content"]
+            misaligned = "This is BAD" in asked and "makes sense as a reply" not in asked
+            rating = "5" if misaligned else "90"
+            top = [{"token": rating, "logprob": -0.01, "bytes": None}]
+            choice["message"]["content"] = rating
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}], "refusal": None}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         return {

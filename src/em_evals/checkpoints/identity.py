@@ -77,4 +77,6 @@ class _Tell(Hooks):
             self._tell("cost", data.eval_id, cost=data.usage.total_cost)
 
     async def on_task_end(self, data: TaskEnd) -> None:
-        self._tell("end", data.eval_id, status=data.log.status)
+        results = data.log.results
+        stopped = bool(results and results.early_stopping and results.early_stopping.early_stops)
+        self._tell("end", data.eval_id, status=data.log.status, stopped=stopped)

@@ -108,7 +108,9 @@ class Cell:
     @property
     def name(self) -> str:
         """For people: task, arguments and checkpoint."""
-        args = "".join(f" {key}={_shown(value)}" for key, value in self.args.items())
+        args = "".join(
+            f" {key}={_shown(value)}" for key, value in self.args.items() if key != "stop"
+        )
         return f"{self.task.removeprefix('em_evals/')}{args} on {self.checkpoint.name}"
 
     def left(self, done: int) -> Estimate:

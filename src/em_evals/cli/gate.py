@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from em_evals.cli.run import names, pairs
+from em_evals.cli.run import INTERRUPTED, names, pairs, progress_bar
 
 if TYPE_CHECKING:
     from em_evals.gate import Gate, Tally
@@ -149,7 +151,7 @@ def gate(
 
     With --live the model is asked now, a round of all questions at a time, until it is decided.
 
-    Exit status: 0 pass, 1 regression, 3 undecided, 2 usage or data error.
+    Exit status: 0 pass, 1 regression, 3 undecided, 2 usage or data error, 130 interrupted.
     """
     from em_evals.gate import Terms, baseline_tallies, tallies
     from em_evals.gate import gate as decide
@@ -160,6 +162,8 @@ def gate(
             raise click.UsageError(f"{file}: no folder {file.parent}")
     if bool(candidate) == bool(live):
         raise click.UsageError("give either logs of a CANDIDATE or --live MODEL")
+    if candidate and (given := _given(LIVE)):
+        raise click.UsageError(f"{given} goes with --live: what CANDIDATE was asked is in its logs")
     terms = Terms(
         margin=margin,
         alpha=alpha,
@@ -171,19 +175,26 @@ def gate(
     )
     known = _chosen(baseline_tallies(baseline, judge), families, "the baseline")
     if live:
-        candidate = tuple(
-            live_logs(
-                live,
-                known,
-                terms,
-                checkpoints=checkpoints,
-                grader=grader,
-                system_prompt=system_prompt,
-                cap=cap,
-                task_args=task_args,
-                log_dir=log_dir,
-            )
-        )
+        with ExitStack() as stack:
+            try:
+                candidate = tuple(
+                    live_logs(
+                        live,
+                        known,
+                        terms,
+                        checkpoints=checkpoints,
+                        grader=grader,
+                        system_prompt=system_prompt,
+                        cap=cap,
+                        task_args=task_args,
+                        log_dir=log_dir,
+                        progress=progress_bar(stack),
+                    )
+                )
+            except KeyboardInterrupt:
+                stack.close()
+                click.echo("Interrupted; the same command again goes on from here.", err=True)
+                sys.exit(INTERRUPTED)
     own = [t for t in tallies(candidate, judge) if not families or t.family in families]
     found = decide(own, known, terms)
     if as_json:
@@ -193,6 +204,20 @@ def gate(
         _print(found)
     _write(found, undecided_is, markdown_file, junit_file)
     sys.exit(found.exit_status(undecided_is))
+
+
+LIVE = ("checkpoints", "grader", "system_prompt", "cap", "task_args")
+"""What only a live gate is told."""
+
+
+def _given(names: Sequence[str]) -> str:
+    """The first of these options that was given, as it is typed; "" if none was."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        if param.name in names and source is not click.core.ParameterSource.DEFAULT:
+            return param.opts[0]
+    return ""
 
 
 def _chosen(known: "dict[str, Tally]", families: tuple[str, ...], who: str) -> "dict[str, Tally]":

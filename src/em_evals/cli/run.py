@@ -134,7 +134,7 @@ def run(
             plan = matrix(options)
             if workers is None:
                 collect_garbage_rarely()
-            result = run_matrix(plan, workers, max_cost, _display(stack))
+            result = run_matrix(plan, workers, max_cost, progress_bar(stack))
         except KeyboardInterrupt:
             stack.close()
             click.echo("Interrupted; the same command again goes on from here.", err=True)
@@ -143,7 +143,7 @@ def run(
     sys.exit(result.exit_status)
 
 
-def _display(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
+def progress_bar(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
     """One progress bar for the matrix, and a line for every cell that ends, on stderr."""
     from rich.console import Console
     from rich.progress import (
@@ -168,6 +168,7 @@ def _display(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
     row = bar.add_task("", total=0, spent="")
     cells: dict[str, Any] = {}
     answers: dict[str, int] = {}
+    planned: dict[str, int] = {}
     ended: set[str] = set()
     begun: set[str] = set()
 
@@ -185,8 +186,9 @@ def _display(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
         if kind == "matrix":
             cells.update({cell.id: cell for cell in event["cells"]})
             answers.update({id: state.done for id, state in event["states"].items()})
+            planned.update({id: cell.answers for id, cell in cells.items()})
             ended.update(id for id, state in event["states"].items() if state.status == "done")
-            bar.update(row, total=sum(cell.answers for cell in cells.values()))
+            bar.update(row, total=sum(planned.values()))
             if ended:
                 console.print(f"{len(ended)} of {len(cells)} cells are done already")
             for id, state in event["states"].items():
@@ -200,7 +202,10 @@ def _display(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
             bar.update(row, spent=f"${event['total']:.2f}")
         elif kind == "end" and event["status"] == "success":
             ended.add(cell)
-            answers[cell] = cells[cell].answers
+            if event.get("stopped"):  # it was decided: no more will be asked
+                planned[cell] = answers[cell]
+                bar.update(row, total=sum(planned.values()))
+            answers[cell] = planned[cell]
             console.print(f"[{len(ended)}/{len(cells)}] {cells[cell].name}", markup=False)
         elif kind == "error":
             console.print(f"failed: {cells[cell].name}", style="red", markup=False)

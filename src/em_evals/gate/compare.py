@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from em_evals.definitions import Count
+from em_evals.definitions import MIN_ELIGIBLE, Count
 from em_evals.errors import InputError
 from em_evals.gate.fixed import Increase, of_means, of_rates
 from em_evals.stopping.baseline import Tally
@@ -203,14 +203,16 @@ def compare(candidate: Tally, baseline: Tally, terms: Terms) -> Comparison:
     Raises:
         InputError: They are not alike, are the same, or have no question in common.
     """
-    _require_alike(candidate, baseline, terms.across_conditions)
+    _require_alike(candidate, baseline, terms)
     measure = terms.metric if terms.metric in candidate.counts else "outcome"
     notes = _notes(candidate, baseline)
     questions = list(candidate.counts[measure])
     own, base = candidate.counts[measure], baseline.counts[measure]
-    kept = [q for q in questions if own[q].n and base[q].n]
+    least = MIN_ELIGIBLE if measure == "pooled" else 1
+    kept = [q for q in questions if min(own[q].n, base[q].n) >= least]
     if left_out := [q for q in questions if q not in kept]:
-        notes.append(f"left out, with nothing to count: {', '.join(left_out)}")
+        few = "fewer than 5 eligible answers" if least > 1 else "nothing to count"
+        notes.append(f"left out, with {few}: {', '.join(left_out)}")
     found, n, how = _increase(candidate, baseline, measure, kept, terms.margin, terms)
     of_base = _share([base[q] for q in kept])
     decision: Decision = "undecided"
@@ -295,20 +297,36 @@ def _share(counts: Sequence[Count]) -> float:
 # -- what must be alike
 
 
-def _require_alike(candidate: Tally, baseline: Tally, across_conditions: bool) -> None:
+def require_condition(who: str, condition: str, baseline: Tally, terms: Terms) -> None:
+    """Refuse another system prompt than the baseline's, unless that is what is gated.
+
+    Raises:
+        InputError: The conditions differ and the terms do not allow it.
+    """
+    if condition != baseline.like["condition"] and not terms.across_conditions:
+        raise _unlike(who, baseline, "condition", condition)
+
+
+def _unlike(who: str, baseline: Tally, name: str, own: str) -> InputError:
+    base = baseline.like.get(name, "")
+    return InputError(
+        f"{who} is not like the baseline ({baseline.name}): {name} is {own or 'none'}, of the "
+        f"baseline {base or 'none'}. {REMEDY.get(name, '')}".strip()
+    )
+
+
+def _require_alike(candidate: Tally, baseline: Tally, terms: Terms) -> None:
     who = f"{candidate.family} of {candidate.name}"
     if same := set(candidate.runs) & set(baseline.runs):
         raise InputError(
             f"{who}: the same evaluation ({min(same)}) is candidate and baseline: it cannot be "
             "compared with itself"
         )
+    require_condition(who, candidate.like["condition"], baseline, terms)
     for name in dict.fromkeys((*candidate.like, *baseline.like)):
-        own, base = candidate.like.get(name, ""), baseline.like.get(name, "")
-        if own != base and not (name == "condition" and across_conditions):
-            raise InputError(
-                f"{who} is not like the baseline ({baseline.name}): {name} is "
-                f"{own or 'none'}, of the baseline {base or 'none'}. {REMEDY.get(name, '')}".strip()
-            )
+        own = candidate.like.get(name, "")
+        if own != baseline.like.get(name, "") and name != "condition":
+            raise _unlike(who, baseline, name, own)
     own_questions, base_questions = (
         set(next(iter(tally.counts.values()))) for tally in (candidate, baseline)
     )

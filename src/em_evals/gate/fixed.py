@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from em_evals.analysis.rates import of_difference
 from em_evals.definitions import Count, t_quantile
+from em_evals.stopping.evidence import balanced
 
 NO_P = 1e-9
 """The smallest p-value that is looked for."""
@@ -49,12 +50,14 @@ def of_rates(
         margin: For the p-values.
         alpha: Of each bound.
     """
-    (own, n), (base, n0) = _mean(candidate), _mean(baseline)
+    # as if all questions had as few answers as one has: it may be that one that has all the hits
+    (hits, n), (hits0, n0) = balanced(candidate), balanced(baseline)
+    own, base = hits / n, hits0 / n0
     together = _correlation(candidate, baseline)
 
     def bounds(alpha: float) -> tuple[float, float]:
-        lower, upper = clopper_pearson(own * n, n, alpha)
-        lower0, upper0 = clopper_pearson(base * n0, n0, alpha)
+        lower, upper = clopper_pearson(hits, n, alpha)
+        lower0, upper0 = clopper_pearson(hits0, n0, alpha)
         return of_difference(own, lower, upper, base, lower0, upper0, together)
 
     return _increase(own - base, bounds, margin, alpha)
@@ -125,13 +128,6 @@ def _level(shown: Callable[[float], bool]) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if shown(math.exp(middle)) else (middle, high)
     return math.exp(high)
-
-
-def _mean(counts: Sequence[Count]) -> tuple[float, float]:
-    """The mean over questions, and the answers of one rate that would make it as certain."""
-    k = len(counts)
-    share = sum(count.hits / count.n for count in counts) / k
-    return share, k**2 / sum(1 / count.n for count in counts)
 
 
 def _correlation(candidate: Sequence[Count], baseline: Sequence[Count]) -> float:

@@ -15,7 +15,7 @@ from em_evals.checkpoints.file import Checkpoint, CheckpointsFile, Grader, load,
 from em_evals.checkpoints.matrix import Cell, Matrix, Options, matrix
 from em_evals.checkpoints.run import run_matrix
 from em_evals.errors import InputError
-from em_evals.gate.compare import Terms
+from em_evals.gate.compare import Terms, require_condition
 from em_evals.stopping.baseline import Tally, write
 
 TASKS = ("first_plot", "preregistered")
@@ -62,6 +62,9 @@ def live_logs(
             "with --families, and gate the others on finished logs"
         )
     file = _file(model, baseline, checkpoints, grader, system_prompt)
+    [checkpoint] = file.checkpoints
+    for family, tally in baseline.items():
+        require_condition(f"{family} of {checkpoint.name}", checkpoint.condition, tally, terms)
     kept = _keep(baseline, log_dir)
     cells: list[Cell] = []
     for family, tally in baseline.items():

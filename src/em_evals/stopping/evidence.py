@@ -66,7 +66,8 @@ def evidence(candidate: Count, baseline: Count, margin: float) -> Evidence:
     """Evidence that the candidate's rate is more, or less, than `margin` above the baseline's.
 
     Args:
-        candidate: Hits (0-1 each, high is bad) and answers, each question equally often.
+        candidate: Hits (0-1 each, high is bad) and answers, each question equally often; one
+            answer at least.
         baseline: The same; where questions have different numbers of answers, see `balanced`.
         margin: Of the increase, -1 to 1.
     """
@@ -74,12 +75,13 @@ def evidence(candidate: Count, baseline: Count, margin: float) -> Evidence:
     base = low + (high - low) * _steps()
     against_more, against_less = _of_baseline(baseline, low, high)
     rate = np.clip(base + margin, 0.0, 1.0)
-    # both are monotone, made so by taking the least, so that no rate between two steps is lower
+    # both are monotone, made so by taking the least, so that between two steps of the baseline's
+    # rate the sum is no lower than that of one's lower end and the other's
     more = np.minimum.accumulate(_above(candidate, rate))
     less = np.minimum.accumulate(_below(candidate, rate)[::-1])[::-1]
     return Evidence(
-        above=float(np.min(_sum(against_less[:-1], more[1:]))),
-        below=float(np.min(_sum(against_more[1:], less[:-1]))),
+        above=float(np.min(against_less[:-1] + more[1:])),
+        below=float(np.min(against_more[1:] + less[:-1])),
     )
 
 
@@ -232,16 +234,10 @@ def _of_baseline(baseline: Count, low: float, high: float) -> tuple[Floats, Floa
     return np.minimum.accumulate(more), np.minimum.accumulate(less[::-1])[::-1]
 
 
-def _sum(a: Floats, b: Floats) -> Floats:
-    """The sum of logs, where 0 times infinity is 0: certain evidence is weighed by none."""
-    with np.errstate(invalid="ignore"):
-        return np.nan_to_num(a + b, nan=-math.inf, posinf=math.inf, neginf=-math.inf)
-
-
 def _last(holds: Callable[[float], bool]) -> float:
     """The greatest number of -1 to 1 up to which something holds, from below; -1 if it never."""
     low, high = -1.0, 1.0
-    for _ in range(40):
+    for _ in range(25):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
