@@ -8,6 +8,7 @@ import click
 from em_evals.cli.checkpoints import checkpoints
 from em_evals.cli.evaluate import evaluate, evaluate_set
 from em_evals.cli.export import export
+from em_evals.cli.finetune import finetune
 from em_evals.cli.gate import baseline, gate
 from em_evals.cli.import_ import import_
 from em_evals.cli.machiavelli import machiavelli
@@ -24,6 +25,7 @@ COMMANDS = (
     evaluate,
     evaluate_set,
     export,
+    finetune,
     gate,
     import_,
     machiavelli,
