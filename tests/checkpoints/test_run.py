@@ -226,7 +226,7 @@ def test_a_short_run_in_between_costs_no_answer_of_a_long_one(stop, listed, chat
     file = listed({"a": [{"model": TARGET, "config": {"max_connections": 2}}]})
     chat.hold(after=40)
     running = start(chat.url, file, tmp_path, epochs=10)
-    assert chat.holding.wait(120)
+    assert chat.holding.wait(120), running.poll()
     running.send_signal(getattr(signal, stop))
     running.communicate(timeout=120)
     chat.release()
@@ -383,7 +383,7 @@ def test_an_interrupt_ends_it_and_keeps_what_was_answered(listed, tmp_path):
     with chat_server() as chat:
         chat.hold(after=30)
         running = start(chat.url, file, tmp_path, epochs=10, text=True)
-        assert chat.holding.wait(120)
+        assert chat.holding.wait(120), running.poll()
         running.send_signal(signal.SIGINT)
         shown = running.communicate(timeout=120)
         assert running.returncode == 130, shown
