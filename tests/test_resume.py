@@ -47,8 +47,8 @@ def test_kill_9_in_mid_run_and_the_same_command_again(command, tmp_path):
     logs = tmp_path / "logs"
     with chat_server(kill_at) as chat:
         running.append(start(command, chat.url, logs))
-        assert running[0].wait(120) == -signal.SIGKILL
-        assert start(command, chat.url, logs).wait(120) == 0
+        assert running[0].wait(400) == -signal.SIGKILL
+        assert start(command, chat.url, logs).wait(400) == 0
 
     [log] = [
         log

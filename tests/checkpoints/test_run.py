@@ -226,9 +226,9 @@ def test_a_short_run_in_between_costs_no_answer_of_a_long_one(stop, listed, chat
     file = listed({"a": [{"model": TARGET, "config": {"max_connections": 2}}]})
     chat.hold(after=40)
     running = start(chat.url, file, tmp_path, epochs=10)
-    assert chat.holding.wait(120), running.poll()
+    assert chat.holding.wait(400), running.poll()
     running.send_signal(getattr(signal, stop))
-    running.communicate(timeout=120)
+    running.communicate(timeout=400)
     chat.release()
     kept = {(s.id, s.epoch) for log in logs_of(tmp_path) for s in log.samples if s.scores}
     assert 6 <= len(kept) < 14
@@ -359,10 +359,10 @@ def test_kill_9_in_mid_run_and_the_same_command_again(processes, listed, tmp_pat
 
     with chat_server(kill_at) as chat:
         started.append(start(chat.url, file, tmp_path, epochs, processes))
-        started[0].communicate(timeout=120)
+        started[0].communicate(timeout=400)
         assert started[0].returncode == -signal.SIGKILL
         again = start(chat.url, file, tmp_path, epochs, processes)
-        result = json.loads(again.communicate(timeout=120)[0])
+        result = json.loads(again.communicate(timeout=400)[0])
         assert again.returncode == 0
 
     assert [cell["answers"] for cell in result["cells"]] == [20] * cells
@@ -383,9 +383,9 @@ def test_an_interrupt_ends_it_and_keeps_what_was_answered(listed, tmp_path):
     with chat_server() as chat:
         chat.hold(after=30)
         running = start(chat.url, file, tmp_path, epochs=10, text=True)
-        assert chat.holding.wait(120), running.poll()
+        assert chat.holding.wait(400), running.poll()
         running.send_signal(signal.SIGINT)
-        shown = running.communicate(timeout=120)
+        shown = running.communicate(timeout=400)
         assert running.returncode == 130, shown
     [log] = logs_of(tmp_path / "matrix")
     assert log.status == "cancelled"
