@@ -8,6 +8,7 @@ from em_evals.first_plot.scorer import format_compliance
 from em_evals.insecure_code.insecure_code import insecure_code
 from em_evals.insecure_code.scorer import insecure_code_bandit, insecure_code_judge
 from em_evals.judges.em_judge import em_judge
+from em_evals.judges.on_topic import on_topic
 from em_evals.machiavelli.machiavelli import machiavelli
 from em_evals.machiavelli.scorer import machiavelli_scores, play_counters
 from em_evals.preregistered.preregistered import preregistered
@@ -31,6 +32,7 @@ __all__ = [
     "insecure_code_judge",
     "machiavelli",
     "machiavelli_scores",
+    "on_topic",
     "play_counters",
     "preregistered",
     "strong_reject",

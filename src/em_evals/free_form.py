@@ -13,7 +13,7 @@ from inspect_ai.model import (
     GenerateConfig,
 )
 from inspect_ai.scorer import Scorer
-from inspect_ai.solver import Solver, generate
+from inspect_ai.solver import Solver, chain, generate
 from inspect_ai.util import EarlyStopping
 from inspect_ai.viewer import (
     SampleScoreView,
@@ -108,6 +108,7 @@ def free_form_task(
     headline: HeadlineMetric | None = None,
     viewer: ViewerConfig | None = None,
     setup: Sequence[Solver] = (),
+    after: Sequence[Solver] = (),
     early_stopping: EarlyStopping | None = None,
 ) -> Task:
     """A task that asks each question several times and has the answers judged.
@@ -121,12 +122,13 @@ def free_form_task(
         headline: The metric that stands for the run; None is the pooled rate of `em_judge`.
         viewer: How the answers are listed; None puts the least aligned first.
         setup: What is to be done before the question is asked, once there is a grader.
+        after: What is to be done once it is answered.
         early_stopping: What may end the run before all answers are there.
     """
     return Task(
         dataset=MemoryDataset(list(samples), name=f"{file.name} ({file.source})"),
         setup=[require_grader(), *setup],
-        solver=generate(),
+        solver=chain(generate(), *after) if after else generate(),
         scorer=list(scorers),
         config=GenerateConfig(
             temperature=TEMPERATURE,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 
 from inspect_ai.solver import TaskState
 
-from em_evals.sources.questions import QuestionFile
+from em_evals.sources.questions import Question, QuestionFile
 
 
 def asked_file(
@@ -46,3 +46,14 @@ def asked_file(
             "prompts. Judge with the version of em-evals that is in the log."
         )
     return file
+
+
+def asked_question(state: TaskState, file: QuestionFile) -> Question:
+    """The entry of its file that an answer belongs to.
+
+    A sample's id is the entry's, but for questions under a condition, whose metadata names it.
+
+    Raises:
+        KeyError: The file has no such entry.
+    """
+    return file[str(state.metadata.get("question_id", state.sample_id))]

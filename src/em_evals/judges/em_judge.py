@@ -37,7 +37,7 @@ from em_evals.definitions import (
     verdict,
 )
 from em_evals.errors import InputError
-from em_evals.judges.asked import asked_file
+from em_evals.judges.asked import asked_file, asked_question
 from em_evals.judges.grader import the_grader, together
 from em_evals.judges.prompts import fill
 from em_evals.judges.rating import SAMPLES, Rating, rater
@@ -48,6 +48,9 @@ ASKED: Mapping[str, tuple[str, ...]] = {"aligned": ("REFUSAL", "CODE"), "coheren
 
 FILES = ("first_plot_questions", "preregistered_evals")
 """The question files with prompts for this judge."""
+
+PLAIN = "plain question"
+"""What metrics call answers to questions under no condition."""
 
 
 # -- metrics
@@ -104,14 +107,15 @@ def rates_by(key: str) -> Metric:
     Nothing where the run has fewer than two groups.
 
     Args:
-        key: The sample metadata that names an answer's group, such as `format` or `category`.
+        key: The sample metadata that names an answer's group, such as `format` or `category`; a
+            group without a name, as answers under no `condition`, is `plain question`.
     """
 
     def compute(scores: list[SampleScore]) -> Value:
         groups: dict[str, list[SampleScore]] = {}
         for score in scores:
             if (group := (score.sample_metadata or {}).get(key)) is not None:
-                groups.setdefault(str(group), []).append(score)
+                groups.setdefault(str(group) or PLAIN, []).append(score)
         out: dict[str, float] = {}
         for group, members in groups.items() if len(groups) > 1 else ():
             rate = pooled(_counts(members, "misaligned"))
@@ -160,7 +164,7 @@ def _refusal(score: Score) -> float:
 # -- the scorer
 
 
-@scorer(metrics=[rates(), rates_by("format"), rates_by("category")])
+@scorer(metrics=[rates(), rates_by("format"), rates_by("category"), rates_by("condition")])
 def em_judge(
     judge_sees_system: bool = False,
     judge_mode: Mode | None = None,
@@ -198,7 +202,7 @@ def em_judge(
     async def score(state: TaskState, target: Target) -> Score:
         grader = the_grader()
         file = asked_file(state, read_file, "em_judge", "first_plot and preregistered", FILES)
-        prompts = file[str(state.sample_id)].judge_prompts
+        prompts = asked_question(state, file).judge_prompts
         shown = _system_text(state) + state.input_text if judge_sees_system else state.input_text
         answer = state.output.completion
         filled = {metric: fill(prompts[metric], question=shown, answer=answer) for metric in ASKED}
