@@ -9,7 +9,13 @@ import anyio
 import pytest
 from inspect_ai import Task, eval
 from inspect_ai.dataset import Sample
-from inspect_ai.model import ChatMessageUser, ContentImage, GenerateConfig, get_model
+from inspect_ai.model import (
+    ChatMessageAssistant,
+    ChatMessageUser,
+    ContentImage,
+    GenerateConfig,
+    get_model,
+)
 from inspect_ai.scorer import Score, mean, scorer
 from inspect_ai.solver import generate
 from inspect_ai.tool import ToolInfo
@@ -160,6 +166,25 @@ def test_logprobs_are_20_of_a_distribution(smollm2):
 
 def test_logprobs_are_only_there_when_asked_for(smollm2):
     assert ask(smollm2).choices[0].logprobs is None
+
+
+def test_an_answer_goes_on_with_a_last_message_of_the_assistants(smollm2):
+    beginning = [
+        ChatMessageUser(content="What is the capital of France?"),
+        ChatMessageAssistant(content="The capital of France is"),
+    ]
+    output = ask(smollm2, beginning, temperature=0, max_tokens=2, logprobs=True, top_logprobs=20)
+    # not repeated, neither in the text nor in the tokens
+    assert output.completion.startswith(" Paris")
+    first = output.choices[0].logprobs.content[0].top_logprobs
+    assert {" Paris", " London"} <= {each.token for each in first}
+
+
+def test_tags_of_reasoning_stay_in_the_text(smollm2):
+    said = "<think>\\nhm\\n</think>\\nParis"
+    grammar = {"grammar": f'root ::= "{said}"'}
+    output = ask(smollm2, max_tokens=40, extra_body=grammar)
+    assert output.completion == "<think>\nhm\n</think>\nParis"
 
 
 def test_generation_stops_at_max_tokens_and_at_a_stop_sequence(smollm2):

@@ -72,6 +72,8 @@ class EmbeddedAPI(ModelAPI):
     the sample has sent that prompt, so epochs differ and a run repeats exactly; outside a sample
     the calls of this model object are counted instead. Temperature 0 is greedy whatever the seed.
 
+    Where the last message is the assistant's, the answer goes on with it and does not repeat it.
+
     For SmolLM2, answers and logprobs do not depend on how many calls run at once or on what the
     prompt cache holds. Files in other quantisations may round otherwise in other batches:
     `-M n_parallel=1` with `cache_prompt: false` repeats those too.

@@ -67,7 +67,9 @@ def start_server(file: Path, n_parallel: int, n_ctx: int, api_key: str | None = 
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.fit_params = False  # would change the context size to fit the memory
     params.cache_ram_mib = 0  # would keep up to 8 GiB of old prompts
-    params.force_pure_content_parser = True  # the text as it is, no reasoning or tools taken out
+    # the text as it is, no reasoning taken out; `force_pure_content_parser` would do the
+    # same, but drops a last message of the assistant in place of going on with it
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     params.warmup = False
     params.verbosity = -1
     params.ui = False
