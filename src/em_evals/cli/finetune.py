@@ -2,7 +2,13 @@
 
 import click
 
+from em_evals.cli.finetune_build import build, check
+
 
 @click.group()
 def finetune() -> None:
     """Build training sets, submit fine-tunes, and probe what comes of them."""
+
+
+finetune.add_command(build)
+finetune.add_command(check)
