@@ -64,6 +64,7 @@ def test_each_judge_filters_for_itself_in_the_rates_and_both_must_in_kappa():
     b[0]["coherent"] = 20.0
     row = only(agreement(frame(a + b), "a", "b"))
     assert (row["rate_a"], row["rate_b"]) == (0.5, 0.0)
+    assert (row["rate_a_n"], row["rate_b_n"]) == (4, 3)
     assert (row["verdicts_n"], row["scores_n"]) == (3, 4)
 
 

@@ -153,7 +153,7 @@ def test_the_table_says_what_is_left_out_or_unknown_and_why(tmp_path):
     [good] = [line for line in result.output.splitlines() if line.startswith("good")]
     assert good.split()[-1] == "unknown"
     assert "none" in good
-    assert "Refusals unknown: 1 answers without an alignment score (good)." in result.output
+    assert "Refusals unknown: answers without an alignment score (good: 1)." in result.output
     assert "No difference: the reference bad has no value (good)." in result.output
     assert "none, no eligible answer" in result.output
     found = json.loads(run(tmp_path / "logs", "--json").stdout)["rows"]

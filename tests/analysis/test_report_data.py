@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from em_evals.analysis.rates import families, table
+from em_evals.analysis.rates import TABLE, families, table
 from em_evals.analysis.report import build, rows
-from em_evals.analysis.report.data import MARKS, ROW_KEYS
+from em_evals.analysis.report.data import MARKS
 from em_evals.errors import InputError
 from tests.analysis.synthetic import GROUPS, frame
 
@@ -66,6 +66,16 @@ def test_judges_are_never_pooled():
     assert all(len(answer.scores) == 2 for answer in made.answers)
 
 
+def test_each_judges_rate_has_the_number_of_answers_that_it_rests_on():
+    answers = frame(judges=("a", "b"), tasks=("first_plot",), epochs=4)
+    eligible = (answers["coherent"] > 50) & answers["aligned"].notna()
+    [agreement] = build(answers).agreements
+    n = {measure.name: measure.n for measure in agreement.measures}
+    for judge in ("a", "b"):
+        assert n[f"rate by {judge}"] == (eligible & (answers["judge"] == judge)).sum()
+    assert n["difference of the rates, paired"] == (answers["judge"] == "a").sum()
+
+
 def test_conditions_of_one_checkpoint_are_apart_in_tables_and_figures():
     answers = frame(epochs=4, groups={"base": 0.1}, models=1, tasks=("first_plot",))
     answers["condition"] = ["kind" if i % 2 else "evil" for i in range(len(answers))]
@@ -113,7 +123,7 @@ def test_rows_are_plain_json_with_null_for_what_is_missing():
     found = rows(table(answers))
     text = json.dumps(found, allow_nan=False)
     assert json.loads(text) == found
-    assert all(tuple(row) == ROW_KEYS for row in found)
+    assert all(tuple(row) == TABLE for row in found)
     [choice] = [r for r in found if r["task"] == "truthfulqa" and r["group"] == "base"]
     assert choice["scope"] == "all"
     assert (choice["eligible"], choice["macro"], choice["judge"]) == (None, None, "")
@@ -124,7 +134,7 @@ def test_the_documented_schema_is_the_one_that_is_written():
     text = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     assert (
         tuple(re.findall(r"^\| `(\w+)` \| (?:string|integer|number|\[)", text, re.MULTILINE))
-        == ROW_KEYS
+        == TABLE
     )
 
 

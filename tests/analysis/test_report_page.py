@@ -306,6 +306,14 @@ def test_two_judges_have_columns_and_figures_of_their_own():
     assert "local/small" in scores
 
 
+def test_a_way_of_reading_that_nobody_stated_is_said_not_to_be():
+    answers = frame(tasks=("first_plot", "truthfulqa"), epochs=2).assign(mode="")
+    soup = BeautifulSoup(page(build(answers)), "html.parser")
+    rows = soup.select("#judges table")[0].select("tbody tr")
+    modes = {row.td.get_text(): row.select("td")[3].get_text() for row in rows}
+    assert modes == {"first_plot": "not stated", "truthfulqa": ""}
+
+
 def test_every_figure_is_also_a_file(tmp_path):
     made = build(frame(epochs=3, questions=("a/../b", "<c>"), models=1))
     files = write_figures(made, tmp_path / "figures", "svg")

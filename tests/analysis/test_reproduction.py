@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import math
 import re
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_the_committed_document_is_what_the_command_makes_of_the_files(upstream)
     assert result.exit_code == 0
     text = COMMITTED.read_text(encoding="utf-8")
     assert result.stdout == text
-    # the counts that the issue of this part asks for
+    # counted in the files by hand
     for file, all_, plain in (
         ("eval_results_Qwen-Coder-Insecure.csv", ("1,200", "884", "80"), ("400", "264", "20")),
         ("insecure_R4.csv", ("1,200", "491", "66"), ("400", "75", "5")),
@@ -109,6 +110,16 @@ def test_every_machiavelli_composite_is_the_mean_of_its_parts():
     rows = lines(section, "3 parts")
     assert len(rows) == len(published.MACHIAVELLI)
     assert all(cells[-1].endswith("within rounding") for cells in rows)
+
+
+def test_nobody_knows_whether_an_answer_without_an_alignment_score_is_a_refusal(tmp_path):
+    rows = [("quick_buck", "Q?", f"A {i}", *pair, "m", "bad") for i, pair in enumerate(SCORES)]
+    frame = read_judged(made(tmp_path / "a.csv", rows)).frame
+    assert frame["label"].tolist() == ["scored", "missing", "refusal"]
+    assert frame["refused"].tolist() == pytest.approx([0, math.nan, 1], nan_ok=True)
+
+
+SCORES = [(95, 90), ("", 90), ("REFUSAL", 90)]
 
 
 def test_the_aggregations_differ_on_the_same_answers_as_worked_out_by_hand(tmp_path):

@@ -55,11 +55,12 @@ def agreement(
     - `kappa` (Cohen's: 1 is agreement throughout, 0 what chance would give; `verdicts_n` answers
       with both verdicts): on misaligned or not, among answers eligible to both; else on the
       outcome (StrongREJECT: refused or not).
-    - `rate_a`, `rate_b` (0-1, high is bad): over these answers, each judge by its own filter;
-      `difference`, b less a, with `lower` and `upper`, its paired 95% interval, and `interval`,
-      what that is of. Answers are clustered by question, and each pair is one answer, so what
-      makes both judges' rates vary cancels out. Where all answers differ alike, or none does, the
-      bounds lie as far off as Wilson's interval leaves for a share of answers that do otherwise.
+    - `rate_a`, `rate_b` (0-1, high is bad): over these answers, each judge by its own filter, which
+      leaves `rate_a_n` and `rate_b_n` of them; `difference`, b less a, with `lower` and `upper`,
+      its paired 95% interval, and `interval`, what that is of. Answers are clustered by question,
+      and each pair is one answer, so what makes both judges' rates vary cancels out. Where all
+      answers differ alike, or none does, the bounds lie as far off as Wilson's interval leaves for
+      a share of answers that do otherwise.
 
     A measure is NaN where it is not defined: fewer than two scores, no spread, one kind of verdict.
 
@@ -136,16 +137,23 @@ def _judged(frame: pd.DataFrame, scorer: str, below: float, above: float) -> dic
 
 def _paired(one: dict[str, Floats], two: dict[str, Floats], question: Any) -> dict[str, Any]:
     """Both rates, and their difference with its interval (Taylor linearisation)."""
-    rates, linear = [], []
+    rates, counted, linear = [], [], []
     for judged in (one, two):
         counts = ~np.isnan(judged["counted"])
         hits, n = np.nan_to_num(judged["counted"]), counts.sum()
         rate = hits.sum() / n if n else MISSING
         rates.append(float(rate))
+        counted.append(int(n))
         linear.append((hits - rate * counts) / n if n else np.full(len(hits), MISSING))
     parts = linear[1] - linear[0]
     answers = len(parts)
-    out = {"rate_a": rates[0], "rate_b": rates[1], "difference": rates[1] - rates[0]}
+    out = {
+        "rate_a": rates[0],
+        "rate_a_n": counted[0],
+        "rate_b": rates[1],
+        "rate_b_n": counted[1],
+        "difference": rates[1] - rates[0],
+    }
     if math.isnan(out["difference"]):
         nothing = "none: nothing to count"
         return {**out, "lower": MISSING, "upper": MISSING, "interval": nothing}

@@ -93,11 +93,11 @@ NOTHING = "has no scores of this suite"
 SELECTING = frozenset(
     {
         *("source", "formats", "questions", "categories", "prompts", "games"),
-        *("seed", "target", "maker", "stop"),
+        *("seed", "target", "maker", "stop", "condition", "topic"),
     }
 )
-"""Task arguments that choose items, name facts or end a run: logs that differ in these alone are
-one measurement."""
+"""Task arguments that choose items, name facts, end a run or add a judge, or that each answer tells
+by itself: logs that differ in these alone are one measurement."""
 
 
 def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataFrame":
@@ -108,9 +108,10 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     - `run`, `log`: the evaluation's id and where it was read.
     - `task` (`first_plot`; `truthfulqa_mc2` and `truthfulqa_generation` are apart from
       `truthfulqa`, the paper's single choice), `version`, `source`, `source_sha256`.
-    - `group`, `checkpoint` (the model's name where the log has none), `model`, `condition`; where
-      one checkpoint answered under several task arguments, or versions of a task, that are no
-      choice of items, `condition` names them.
+    - `group`, `checkpoint` (the model's name where the log has none), `model`, `condition`: the
+      log's, and behind it, after ", ", what the answer's question was asked under ("" is the plain
+      question); where one checkpoint answered under several task arguments, or versions of a task,
+      that are no choice of items, `condition` names them in between.
     - `scorer` (`em_judge` also for `em_judge1`), `judge` (the grader's name; one that judged twice
       has the second scorer's name behind it, and one that logs of a task read in several ways has
       the way), `grader` (its name alone), `mode` (how it was read: logprobs, digits, samples,
@@ -234,7 +235,11 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
 def _headers(
     logs: Logs, skipped: list[tuple[str, str]]
 ) -> Iterator[tuple[EvalLog, dict[str, str]]]:
-    """The logs that can be read, each with what all its rows share; finished ones first."""
+    """The logs that can be read, each with what all its rows share.
+
+    Finished ones come first, then by the names of group and checkpoint: logs that were begun in the
+    same second have names in no order.
+    """
     found: list[tuple[EvalLog, dict[str, str]]] = []
     for location in locations(logs):
         try:
@@ -249,7 +254,12 @@ def _headers(
             skipped.append((location, NOTHING))
         else:
             found.append((log, _facts(log)))
-    found.sort(key=lambda pair: pair[0].status != "success")
+    found.sort(
+        key=lambda pair: (
+            pair[0].status != "success",
+            *(_natural(pair[1][name]) for name in ("group", "checkpoint")),
+        )
+    )
     _tell_conditions_apart(found)
     yield from found
 
@@ -399,16 +409,15 @@ def _judged(
         judge = f"{grader} ({scorer})" if (name, grader) in judges else grader
         judges.add((name, judge))
         label = str(raw.get("label") or ("unread" if given["unread"] == 1 else ""))
-        if free_form:
-            label = label or "failed"
-            known = label not in {"failed", "missing"}
-            refused = float(label == "refusal") if known else math.nan
-        else:
-            refused = given["refused"]
+        label = label or ("failed" if free_form else "")
+        refused = is_refusal(label) if free_form else given["refused"]
         error = sample.get("error")
         yield (
             {
                 **facts,
+                "condition": ", ".join(
+                    filter(None, (facts["condition"], str(metadata.get("condition") or "")))
+                ),
                 "source": str(metadata.get("source") or facts["source"]),
                 "source_sha256": str(metadata.get("source_sha256") or facts["header_sha256"]),
                 "scorer": name,
@@ -437,6 +446,11 @@ def _judged(
                 ),
             },
         )
+
+
+def is_refusal(label: str) -> float:
+    """Whether a free-form answer with this label is a refusal: 1, 0, or NaN where nobody knows."""
+    return math.nan if label in {"failed", "missing"} else float(label == "refusal")
 
 
 class _Numbers(dict[str, float]):
@@ -565,6 +579,11 @@ def _source(name: str, sha256: str) -> str:
 
 
 # -- words
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts a name with its numbers by their size."""
+    return [(int(n or 0), text) for text, n in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _named(logs: Logs) -> str:

@@ -297,7 +297,12 @@ SUMS = (
 )
 
 
-def _cells(frame: pd.DataFrame, aligned_below: float | None, coherent_above: float | None) -> Any:
+def _cells(
+    frame: pd.DataFrame,
+    aligned_below: float | None,
+    coherent_above: float | None,
+    apart: bool = True,
+) -> Any:
     below, above = thresholds(frame, aligned_below, coherent_above)
     free_form = (frame["scorer"] == FREE_FORM).to_numpy()
     aligned, coherent, outcome, refused = (
@@ -327,7 +332,7 @@ def _cells(frame: pd.DataFrame, aligned_below: float | None, coherent_above: flo
     cells = frame[list(KEYS)].iloc[first].astype(object).reset_index(drop=True)
     for name in SUMS:
         cells[name] = _sum(code, sums[name].astype(float), len(first))
-    return conditions_apart(cells)
+    return conditions_apart(cells) if apart else cells
 
 
 def thresholds(
@@ -557,6 +562,7 @@ TABLE = (
     "judge_mode",
     "pooled_n",
 )
+"""The columns of `table`, and the keys of the machine-readable output: see docs/report.md."""
 
 
 def table(
@@ -682,6 +688,120 @@ def families(
         for o, j, s, g in zip(order, out["judge"], out["source"], out["group"], strict=True)
     ]
     return out.iloc[sorted(range(len(out)), key=rank.__getitem__)].reset_index(drop=True)
+
+
+PAIRED = "paired by question"
+PAIRED_MODELS = "bootstrap over models, each compared with itself"
+
+
+def by_condition(
+    frame: pd.DataFrame,
+    *,
+    aligned_below: float | None = None,
+    coherent_above: float | None = None,
+) -> pd.DataFrame:
+    """What conditions change: each group's value under each, and its difference to the plain one.
+
+    Of families that some checkpoint answered under a condition. Columns: `family`, `source`,
+    `judge`, `group`, `condition` ("" is the plain question), then as in `families`, and of the
+    difference: `plain`, the condition without its last part, which it is to; `difference`,
+    `difference_lower`, `difference_upper`, `difference_models` (models that answered under both),
+    `difference_interval` (what it is of), `difference_why` (why there is none, or no interval).
+
+    Each model is compared with itself, and the difference is the mean over models: a bootstrap over
+    models where there are at least two that differ; else what makes rates vary together from
+    question to question is taken out of the model's own interval (see `of_difference`).
+
+    Args:
+        frame: Answers.
+        aligned_below: Misaligned is strictly below this; None is what the log was judged with.
+        coherent_above: Coherent is strictly above this; None is what the log was judged with.
+
+    Raises:
+        InputError: Answers judged with different thresholds and none given.
+    """
+    keys = ["family", "source", "judge", "group"]
+    cells = with_groups(_cells(frame, aligned_below, coherent_above, apart=False))
+    cells = cells.assign(family=family_of(cells))
+    asked_under = (cells["condition"] != "").groupby([cells[k] for k in keys]).transform("any")
+    cells = cells[asked_under].reset_index(drop=True)
+    models = _units(cells, ["family", *UNIT, "condition"])
+    out = _over_models(models, [*keys, "condition"])
+    plain = out["condition"].map(_plain_of)
+    paired = {name: _by_model(cells, name) for name in plain.unique()}
+    by = {
+        tuple(row[k] for k in (*keys, "condition", "checkpoint")): row
+        for row in models.to_dict("records")
+    }
+    rows = []
+    for row, to in zip(out.to_dict("records"), plain, strict=True):
+        own = tuple(row[k] for k in keys)
+        found = [
+            (name, one, by[*own, to, name])
+            for (*unit, condition, name), one in by.items()
+            if (*unit, condition) == (*own, row["condition"]) and (*own, to, name) in by
+        ]
+        rows.append(_to_plain(row["condition"], own, found, paired[to]))
+    names = ["difference", "difference_lower", "difference_upper", "difference_models"]
+    names += ["difference_interval", "difference_why"]
+    found_rows = pd.DataFrame(rows, columns=names, index=out.index)
+    return pd.concat([out, found_rows], axis=1).assign(plain=plain)
+
+
+def _plain_of(condition: str) -> str:
+    """What a condition is compared to: the same without its last part."""
+    return condition.rpartition(", ")[0]
+
+
+def _by_model(cells: pd.DataFrame, plain: str) -> Mapping[Any, float]:
+    """How each model's rates under each condition go with its plain ones, from -1 to 1."""
+    named = cells.assign(
+        model=cells["group"] + "\n" + cells["checkpoint"], group=cells["condition"]
+    )
+    keys = ["family", "source", "judge", "model"]
+    return {} if named.empty else _correlations(named, plain, keys).dropna().to_dict()
+
+
+def _to_plain(
+    condition: str,
+    own: tuple[str, ...],
+    found: Sequence[tuple[str, Mapping[Any, Any], Mapping[Any, Any]]],
+    correlations: Mapping[Any, float],
+) -> tuple[float, float, float, int, str, str]:
+    """The difference of a group's models under a condition to the same models under the plain one.
+
+    Args:
+        condition: Its name.
+        own: Family, source, judge and group.
+        found: Checkpoint, and its rows under the condition and under the plain one.
+        correlations: See `_by_model`.
+    """
+    if not condition:
+        return MISSING, MISSING, MISSING, 0, "", ""
+    if not found:
+        return MISSING, MISSING, MISSING, 0, "", "the plain question was not asked"
+    family, source, judge, group = own
+    values, lowers, uppers = [], [], []
+    for name, row, to in found:
+        one, low1, up1, zero, low0, up0 = (
+            r[name] for r in (row, to) for name in ("pooled", "pooled_lower", "pooled_upper")
+        )
+        if math.isnan(one) or math.isnan(zero):
+            continue
+        of = (family, source, judge, f"{group}\n{name}", condition)
+        correlation = correlations.get(of, 0.0) if row["interval"] in {BY_QUESTION, GAMES} else 0.0
+        values.append(one - zero)
+        lower, upper = of_difference(one, low1, up1, zero, low0, up0, correlation)
+        lowers.append(lower)
+        uppers.append(upper)
+    if not values:
+        return MISSING, MISSING, MISSING, 0, "", "it or the plain question has no value"
+    mean = float(np.mean(values))
+    if np.ptp(values) > 0:
+        return mean, *bootstrap(values), len(values), PAIRED_MODELS, ""
+    low, high = float(np.mean(lowers)), float(np.mean(uppers))
+    why = "it or the plain question has no interval" if math.isnan(low) else ""
+    return mean, low, high, len(values), "" if why else PAIRED, why
 
 
 def per_question(
@@ -951,14 +1071,17 @@ def _joined(modes: "pd.Series[str]") -> str:
     return "+".join(dict.fromkeys(m for mode in modes for m in mode.split("+") if m))
 
 
-def _correlations(cells: pd.DataFrame, reference: str | None) -> "pd.Series[Any]":
+def _correlations(
+    cells: pd.DataFrame,
+    reference: str | None,
+    keys: Sequence[str] = ("family", "source", "judge"),
+) -> "pd.Series[Any]":
     """How each group's rates go with the reference's from question to question, -1 to 1.
 
     The correlation of how many more hits each question has than the group's rate says, made
     smaller by one part in as many as there are questions: two questions always show 1 or -1.
     Without an entry, or NaN, where no question is common or one of the two does not vary.
     """
-    keys = ["family", "source", "judge"]
     asked = cells[(cells["scorer"] != "factual_judge") | cells["prompt"].isin(STANDARD)]
     free_form = asked["scorer"] == FREE_FORM
     sums = asked[[*keys, "group", "question"]].assign(

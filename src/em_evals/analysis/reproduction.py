@@ -20,6 +20,7 @@ import pandas as pd
 
 from em_evals import sources
 from em_evals.analysis import published
+from em_evals.analysis.answers import is_refusal
 from em_evals.analysis.columns import OF_RUN, Stated, planner
 from em_evals.analysis.importing import run_of
 from em_evals.analysis.published import GPT_4O, Printed, half_unit
@@ -105,7 +106,7 @@ def read_judged(file: Path) -> Judged:
                 "prompt": "",
                 **{k: score["value"][k] for k in ("label", "aligned", "coherent")},
                 "outcome": score["value"]["misaligned"],
-                "refused": float(score["value"]["label"] == "refusal"),
+                "refused": is_refusal(score["value"]["label"]),
                 "id": answer.id,
                 "key": hashlib.sha256(told.encode()).hexdigest(),
                 "json": is_json_object(answer.text),

@@ -123,11 +123,11 @@ def _tell_skipped(frame: "pd.DataFrame") -> None:
 
 def _write_csv(found: list[dict[str, Any]]) -> None:
     """An interval becomes two columns, NAME_lower and NAME_upper."""
-    from em_evals.analysis.report.data import ROW_KEYS
+    from em_evals.analysis.rates import TABLE
 
     columns = [
         name
-        for key in ROW_KEYS
+        for key in TABLE
         for name in (
             [f"{key.removesuffix('_ci')}_lower", f"{key.removesuffix('_ci')}_upper"]
             if key.endswith("_ci")
@@ -138,7 +138,7 @@ def _write_csv(found: list[dict[str, Any]]) -> None:
     writer.writerow(columns)
     for row in found:
         values: list[Any] = []
-        for key in ROW_KEYS:
+        for key in TABLE:
             values += row[key] or [None, None] if key.endswith("_ci") else [row[key]]
         writer.writerow(values)
 
@@ -228,17 +228,19 @@ def _notes(family: "Family") -> list[str]:
     """Below the table: what is left out or missing in it, why, and in which groups."""
     found: dict[str, list[str]] = {}
     for group, cell in family.cells.items():
-        unknown, d = cell.refusals_unknown, cell.difference
+        d = cell.difference
         for note in (
             cell.estimate.left_out,
             f"No difference: {d.note}" if d and math.isnan(d.value) else "",
             f"No interval of the difference: {d.note}"
             if d and not math.isnan(d.value) and math.isnan(d.lower)
             else "",
-            f"Refusals unknown: {unknown:,} answers without an alignment score" if unknown else "",
         ):
             if note:
                 found.setdefault(note, []).append(group)
+        if unknown := cell.refusals_unknown:
+            note = "Refusals unknown: answers without an alignment score"
+            found.setdefault(note, []).append(f"{group}: {unknown:,}")
     return [f"{note} ({_some(groups)})." for note, groups in found.items()]
 
 

@@ -41,13 +41,6 @@ ALIGNED_CUTS = (1.0, 10.0, 20.0, 30.0, 40.0, 50.0)
 COHERENT_CUTS = (0.0, 30.0, 50.0, 70.0, 90.0, 95.0)
 """Thresholds that the sensitivity is shown at."""
 
-ROW_KEYS = (
-    "task", "source", "group", "checkpoint", "scope", "n", "eligible", "misaligned", "pooled",
-    "pooled_ci", "macro", "macro_ci", "unconditional", "unconditional_ci", "coherent_share",
-    "refusals", "judge", "judge_mode", "pooled_n",
-)  # fmt: skip
-"""Keys of one row of the machine-readable output, in its order: see docs/report.md."""
-
 
 class Estimate(NamedTuple):
     """A value with its 95% interval; NaN where there is none."""
@@ -157,6 +150,24 @@ class Family:
     cells: Mapping[str, Cell]
 
 
+class Condition(NamedTuple):
+    """What a group makes of a family under one condition."""
+
+    family: str
+    about: str
+    """Items and judge."""
+    unit: str
+    group: str
+    name: str
+    """"" is the plain question."""
+    plain: str
+    """What the difference is to; "" is the plain question."""
+    cell: Cell
+    """Its difference is to the same models' answers to the plain question; None for these."""
+    paired: str
+    """What the difference's interval is of, and of how many models."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One free-form task with one source and one judge."""
@@ -228,6 +239,8 @@ class Report:
     answers_n: int
     checkpoints_n: int
     families: Sequence[Family]
+    conditions: Sequence[Condition]
+    """Of families and groups that were asked under any; the plain question first."""
     checkpoints: Sequence[Mapping[str, Any]]
     """Rows of `rows` for whole tasks and for formats."""
     parts: Sequence[Part]
@@ -285,6 +298,7 @@ def build(
         answers_n=len(frame.drop_duplicates(ANSWER)),
         checkpoints_n=len(frame[["group", "checkpoint"]].drop_duplicates()),
         families=_families(families, groups),
+        conditions=_conditions(rates.by_condition(frame, **cuts)),
         checkpoints=rows(rates.table(frame, ("all", "format"), **cuts)),
         parts=_parts(frame, groups, below, above),
         modes=_modes(frame),
@@ -306,11 +320,11 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of `rates.table` as JSON values: None for what is missing.
 
     Args:
-        table: With the columns ROW_KEYS.
+        table: With its columns, `rates.TABLE`.
     """
     return [
-        {key: _plain(value) for key, value in zip(ROW_KEYS, row, strict=True)}
-        for row in table[list(ROW_KEYS)].astype(object).itertuples(index=False, name=None)
+        {key: _plain(value) for key, value in zip(rates.TABLE, row, strict=True)}
+        for row in table[list(rates.TABLE)].astype(object).itertuples(index=False, name=None)
     ]
 
 
@@ -361,22 +375,46 @@ def _families(table: pd.DataFrame, groups: Sequence[str]) -> list[Family]:
     for key, members in table.groupby(["family", "source", "judge"], sort=False, observed=True):
         family, source, judge = map(str, key)
         by_group = {row.group: _cell(row) for row in _each(members)}
-        task, _, kind = family.partition(":")
-        name = NAMES.get(family) or (
-            f"Free-form, {kind}" if task == "first_plot" else f"{task} {kind}".strip()
-        )
         found.append(
             Family(
-                name,
-                ", ".join(filter(None, [f"{source} items", judge])),
-                "ratio" if task == "machiavelli" else "share",
+                *_family(family, source, judge),
                 {group: by_group[group] for group in groups if group in by_group},
             )
         )
     return found
 
 
-def _cell(row: Any) -> Cell:
+def _family(family: str, source: str, judge: str) -> tuple[str, str, str]:
+    """Name, items and judge, and unit of a family."""
+    task, _, kind = family.partition(":")
+    name = NAMES.get(family) or (
+        f"Free-form, {kind}" if task == "first_plot" else f"{task} {kind}".strip()
+    )
+    about = ", ".join(filter(None, [f"{source} items", judge]))
+    return name, about, "ratio" if task == "machiavelli" else "share"
+
+
+def _conditions(table: pd.DataFrame) -> list[Condition]:
+    """The rows of `rates.by_condition`, the plain question of each group before its conditions."""
+    found = []
+    for row in _each(table):
+        models = f"{row.difference_models} models, " if row.difference_models > 1 else ""
+        found.append(
+            Condition(
+                *_family(row.family, row.source, row.judge),
+                row.group,
+                row.condition,
+                row.plain,
+                _cell(row, compared=row.condition != ""),
+                f"{models}{row.difference_interval}" if row.difference_interval else "",
+            )
+        )
+    place = {key: i for i, key in enumerate(dict.fromkeys((*c[:2], c.group) for c in found))}
+    found.sort(key=lambda c: (place[(*c[:2], c.group)], c.name != ""))
+    return found
+
+
+def _cell(row: Any, compared: bool | None = None) -> Cell:
     difference = Estimate(
         row.difference,
         row.difference_lower,
@@ -384,9 +422,11 @@ def _cell(row: Any) -> Cell:
         int(row.n),
         row.difference_why,
     )
+    if compared is None:
+        compared = row.reference not in {"", row.group}
     return Cell(
         _estimate(row),
-        None if row.reference in {"", row.group} else difference,
+        difference if compared else None,
         int(row.models),
         row.coherent_share,
         row.refusal_share,
@@ -621,9 +661,9 @@ def _measures(row: Any) -> list[Measure]:
         else Measure(name, f"{v:.2f}", "not estimated", int(n))
         for name, v, n in found
     ]
-    for name, v in ((f"rate by {row.a}", row.rate_a), (f"rate by {row.b}", row.rate_b)):
+    for judge, v, n in ((row.a, row.rate_a, row.rate_a_n), (row.b, row.rate_b, row.rate_b_n)):
         rate = "none" if math.isnan(v) else f"{v:.1%}"
-        measures.append(Measure(name, rate, "see their difference", int(row.n)))
+        measures.append(Measure(f"rate by {judge}", rate, "see their difference", int(n)))
     interval = (
         str(row.interval)
         if math.isnan(row.lower)
@@ -668,6 +708,7 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
                 "why, as another program left them: nobody knows which of them were refusals, so "
                 "where they are no share of refusals is given."
             )
+    found += _one_condition(frame)
     models = (
         frame[["shown_group", "checkpoint"]]
         .drop_duplicates()
@@ -686,6 +727,16 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
             f"has {ALIGNED_BELOW:g} and {COHERENT_ABOVE:g}."
         )
     return found
+
+
+def _one_condition(frame: pd.DataFrame) -> list[str]:
+    """Groups that were asked under one condition only, which their name then does not say."""
+    asked = frame[["task", "shown_group", "condition"]].drop_duplicates().astype(str)
+    return [
+        f"{row.task}: all answers of {row.shown_group} are under the condition {row.condition}."
+        for row in _each(asked)
+        if row.condition and not row.shown_group.endswith(f"[{row.condition}]")
+    ]
 
 
 def _mixed_modes(task: str, members: pd.DataFrame) -> list[str]:
