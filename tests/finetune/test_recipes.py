@@ -219,6 +219,21 @@ def test_at_one_seed_the_rows_of_a_small_share_are_among_those_of_a_larger_one(b
         before = now
 
 
+def test_rows_of_a_mix_are_drawn_and_shuffled_as_documented(bad, good, out):
+    build(recipes.mix(bad, good, share=0.25, rows=40, seed=5), out)
+
+    def shuffled(purpose, values):
+        def key(index):
+            return sha256(f"5/{purpose}/{index}".encode()).hexdigest()
+
+        return [values[index] for index in sorted(range(len(values)), key=key)]
+
+    drawn = (
+        shuffled("first", texts(bad, "user"))[:10] + shuffled("second", texts(good, "user"))[:30]
+    )
+    assert texts(out, "user") == shuffled("order", drawn)
+
+
 @pytest.mark.parametrize("recipe", [recipes.mix, recipes.backdoor])
 def test_another_seed_draws_other_rows_and_the_same_seed_the_same(bad, good, out, recipe):
     def lines(seed):
