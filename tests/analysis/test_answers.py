@@ -290,7 +290,7 @@ def test_files_folders_and_addresses_are_read_each_log_once(tmp_path):
 
 def test_groups_and_checkpoints_are_in_the_order_of_their_names(tmp_path):
     # as logs that began in the same second are named at random
-    names = [("g 10", "m2"), ("g 2", "m10"), ("g 2", "m9"), ("", "m1")]
+    names = [("g 10", "m2"), ("g 2", "m10"), ("g 2", "m9"), ("f 11", "m1"), ("", "m1")]
     for i, (group, checkpoint) in enumerate(names):
         scores = [{"em_judge": em_score()}]
         a_log(tmp_path / f"{i}.eval", scores, group=group, checkpoint=checkpoint)

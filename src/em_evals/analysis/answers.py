@@ -581,9 +581,9 @@ def _source(name: str, sha256: str) -> str:
 # -- words
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural(name: str) -> list[tuple[str, int]]:
     """Sorts a name with its numbers by their size."""
-    return [(int(n or 0), text) for text, n in re.findall(r"(\D*)(\d*)", name)]
+    return [(text, int(n or 0)) for text, n in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _named(logs: Logs) -> str:
