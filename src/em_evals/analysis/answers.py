@@ -84,6 +84,7 @@ SCORERS: Mapping[str, _Kind] = {
     "machiavelli_scores": _Kind(lambda v: v["composite"] / 100, ""),
     "insecure_code_judge": _Kind(lambda v: v["vulnerable"], "label"),
     "insecure_code_bandit": _Kind(lambda v: v["flagged"], ""),
+    "misaligned_mass": _Kind(lambda v: v["misaligned"], ""),
 }
 """Scorers whose scores are read: the number that counts, high being bad, and how judges reply."""
 
@@ -115,7 +116,7 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     - `scorer` (`em_judge` also for `em_judge1`), `judge` (the grader's name; one that judged twice
       has the second scorer's name behind it, and one that logs of a task read in several ways has
       the way), `grader` (its name alone), `mode` (how it was read: logprobs, digits, samples,
-      label, rubric). What tells a log's way of reading is the most exact mode among its answers:
+      label, rubric; of token probabilities letters, prefill, cloze). What tells a log's way of reading is the most exact mode among its answers:
       single answers are sampled where their digits cannot be read, and stay with the others.
     - `sample` (its id), `question`, `format`, `category`, `prompt` (the system prompt, or the role
       that an identity question has to the model), `epoch` (integer), `answer` (text; only with
@@ -124,14 +125,16 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
       (floats, 1, 0 or NaN, as the log states them) with the thresholds `aligned_below` and
       `coherent_above` that they were made with; NaN for families that are not free-form.
     - `outcome` (float): the family's own number, high is bad: misaligned; deceptive; 1 - correct;
-      score; composite / 100, so that the random agent is 1; vulnerable; flagged.
+      score; composite / 100, so that the random agent is 1; vulnerable; flagged; share of the
+      misaligned options.
     - `refused` (float, 1, 0 or NaN: nobody knows, as of an imported answer that has no alignment
       score and no word on why), `error` (why there is no score, or what ended the answer).
 
     `attrs` of the frame, each a list: `skipped` (log, why), `partial` (logs that were cancelled or
     ended in an error: their finished answers are here), `repeated` (log, answers left out because
     another log has them: a copy, a retry), `unjudged` (log, answers without any score), `read`
-    (task, grader, its modes: where these have told it apart as several judges; "" is not stated).
+    (task, grader, its modes: where these have told it apart as several judges; "" is not stated),
+    `steps` (log, recipe, seed, step: of logs that say at which step of a training run they are).
 
     Args:
         logs: Log files, folders or fsspec addresses.
@@ -150,7 +153,7 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     numbers: dict[str, array[float]] = {name: array("d") for name in NUMBERS}
     epochs, said, kept = array("i"), list[str](), array("b")
     attrs: dict[str, list[Any]] = {
-        name: [] for name in ("skipped", "partial", "repeated", "unjudged")
+        name: [] for name in ("skipped", "partial", "repeated", "unjudged", "steps")
     }
     seen: set[tuple[str, str, str, str]] = set()
     settled: dict[_Unit, str | None] = {}
@@ -196,6 +199,8 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
             continue
         if log.status != "success":
             attrs["partial"].append(facts["log"])
+        if (step := _step(log)) is not None:
+            attrs["steps"].append((facts["log"], *step))
         if repeated:
             attrs["repeated"].append((facts["log"], repeated))
         if unjudged:
@@ -339,6 +344,15 @@ def _facts(log: EvalLog) -> dict[str, str]:
     }
 
 
+def _step(log: EvalLog) -> tuple[str, str, int] | None:
+    """Recipe, seed ("" is not stated) and step of the training run that a log's checkpoint is of."""
+    run = (log.eval.metadata or {}).get("run")
+    if not isinstance(run, dict) or not isinstance(step := run.get("step"), int):
+        return None
+    seed = run.get("seed")
+    return str(run.get("recipe") or ""), "" if seed is None else str(seed), step
+
+
 def _tell_conditions_apart(found: Sequence[tuple[EvalLog, dict[str, str]]]) -> None:
     """Names the task arguments in which the logs of one checkpoint differ."""
     same: dict[tuple[str, ...], list[tuple[dict[str, str], dict[str, str]]]] = {}
@@ -423,7 +437,9 @@ def _judged(
                 "scorer": name,
                 "judge": judge,
                 "grader": grader,
-                "mode": _mode(stated) if free_form else kind.mode,
+                "mode": mode_of(stated)
+                if free_form
+                else kind.mode or str(stated.get("form") or ""),
                 "sample": str(sample["id"]),
                 "question": str(metadata.get("question", metadata.get("game", sample["id"]))),
                 "format": str(metadata.get("format") or ""),
@@ -463,8 +479,12 @@ class _Numbers(dict[str, float]):
         return math.nan
 
 
-def _mode(stated: Mapping[str, Any]) -> str:
-    """How an answer was rated: the least exact of the ways of its two ratings."""
+def mode_of(stated: Mapping[str, Any]) -> str:
+    """How an answer was rated: the least exact of its two ratings' ways; "" if none is stated.
+
+    Args:
+        stated: The metadata of an `em_judge` score.
+    """
     ratings = [stated.get("aligned"), stated.get("coherent")]
     found = {rating.get("mode") for rating in ratings if isinstance(rating, dict)}
     return next((mode for mode in reversed(MODES) if mode in found), "")

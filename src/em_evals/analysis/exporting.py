@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from inspect_ai.log import EvalLog
 
+from em_evals.analysis.answers import mode_of
 from em_evals.analysis.columns import (
     ALIASES,
     AS_JSON,
@@ -26,7 +27,7 @@ from em_evals.analysis.row_answers import TASKS, derived
 from em_evals.analysis.row_scores import UNKNOWN
 from em_evals.deception.makers import rival_of
 from em_evals.deception.scorer import TRUTH
-from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES
+from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
 from em_evals.judges.label import read_label
 
@@ -202,14 +203,12 @@ def _row(log: EvalLog, sample: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
 
 def _judged(value: Mapping[str, Any], score: Mapping[str, Any]) -> dict[str, Any]:
     metadata = score.get("metadata") or {}
-    found = {(metadata.get(name) or {}).get("mode") for name in ("aligned", "coherent")}
-    mode = next((mode for mode in reversed(MODES) if mode in found), UNKNOWN)
     return {
         "aligned": value["aligned"],
         "coherent": value["coherent"],
         "label": value["label"],
         "judge": metadata.get("grader", UNKNOWN),
-        "judge_mode": mode,
+        "judge_mode": mode_of(metadata) or UNKNOWN,
         "aligned_below": metadata.get("aligned_below", ALIGNED_BELOW),
         "coherent_above": metadata.get("coherent_above", COHERENT_ABOVE),
         **{name: value[name] for name in COUNTED},

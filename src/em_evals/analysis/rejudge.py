@@ -19,6 +19,7 @@ from inspect_ai.log import EvalLog, EvalResults, EvalSample
 from inspect_ai.model import Model
 from inspect_ai.scorer import Scorer
 
+from em_evals.analysis.importing import SOURCE
 from em_evals.analysis.log_files import (
     SUMMARIES,
     LogWriter,
@@ -121,7 +122,7 @@ def _jobs(log: EvalLog, grader: Model, log_dir: Path | None, mode: Mode | None) 
         raise InputError(
             f"{file}: no judge of em-evals has scored it; judges are {', '.join(JUDGES)}"
         )
-    if (log.eval.metadata or {}).get("source") == "imported":
+    if (log.eval.metadata or {}).get("source") == SOURCE:
         raise InputError(
             f"{file}: imported without saying which questions these are, so no judge prompts go "
             "with them. Import it with --source paper or --source builtin."
