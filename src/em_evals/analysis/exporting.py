@@ -191,6 +191,7 @@ def _row(log: EvalLog, sample: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
             extra[name] = value
     row |= {"task": task, "model": log.eval.model}
     row |= {name: str(about.get(name) or "") for name in ("group", "checkpoint", "condition")}
+    row["condition"] = ", ".join(filter(None, (row["condition"], metadata.pop("condition", ""))))
     row |= sourced
     told = derived(task, row["question_id"])
     if "maker" in row:

@@ -313,6 +313,9 @@ def _notes(report: Report) -> dict[str, str]:
         for cell in family.cells.values():
             if not math.isnan(cell.estimate.lower):
                 kinds[cell.estimate.note] = None
+    for condition in report.conditions:
+        if not math.isnan(condition.cell.estimate.lower):
+            kinds[condition.cell.estimate.note] = None
     for part in report.parts:
         sweeps = [e for s in part.sweeps for es in s.rates.values() for e in es]
         shown = (*part.questions, *part.formats, *part.categories)
