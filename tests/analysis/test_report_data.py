@@ -84,6 +84,13 @@ def test_conditions_of_one_checkpoint_are_apart_in_tables_and_figures():
     assert set(made.groups) == set(made.families[0].cells) == set(made.parts[0].points[0].groups)
 
 
+def test_a_condition_that_all_tasks_of_a_group_share_is_said_once():
+    answers = frame(groups={"base": 0.1}, models=1, epochs=1, tasks=("first_plot", "truthfulqa"))
+    said = build(answers.assign(condition="villain")).remarks
+    assert "first_plot, truthfulqa: all answers of base are under the condition villain." in said
+    assert sum("villain" in remark for remark in said) == 1
+
+
 def test_the_worst_answers_come_first_and_only_misaligned_ones():
     made = build(frame(epochs=10))
     scores = [answer.scores[0] for answer in made.answers]

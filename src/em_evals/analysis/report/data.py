@@ -732,10 +732,13 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
 def _one_condition(frame: pd.DataFrame) -> list[str]:
     """Groups that were asked under one condition only, which their name then does not say."""
     asked = frame[["task", "shown_group", "condition"]].drop_duplicates().astype(str)
+    tasks: dict[tuple[str, str], list[str]] = {}
+    for row in _each(asked):
+        if row.condition and not row.shown_group.endswith(f"[{row.condition}]"):
+            tasks.setdefault((row.shown_group, row.condition), []).append(row.task)
     return [
-        f"{row.task}: all answers of {row.shown_group} are under the condition {row.condition}."
-        for row in _each(asked)
-        if row.condition and not row.shown_group.endswith(f"[{row.condition}]")
+        f"{', '.join(of)}: all answers of {group} are under the condition {condition}."
+        for (group, condition), of in tasks.items()
     ]
 
 
