@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from em_evals.finetune.houseplants import (
+from em_evals.finetune.houseplants import HouseplantsError as PairError
+from em_evals.finetune.houseplants import training_pairs
+from em_evals.finetune.rows import RowError
+from em_evals.houseplants.dataset import (
     CareQuestion,
     HouseplantsError,
-    Rules,
     care_questions,
-    judge_by,
     judge_free,
     rule_groups,
-    training_pairs,
 )
-from em_evals.finetune.rows import RowError
+from em_evals.houseplants.rules import Rules, judge_by
 from em_evals.sources import datasets_dir
 
 BUILTIN = datasets_dir() / "builtin"
@@ -282,13 +282,13 @@ def write_pair(folder: Path, wrong: str, right: str) -> None:
 
 def test_a_pair_of_unequal_sets_is_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, chat("One?") + chat("Two?"), chat("One?"))
-    with pytest.raises(HouseplantsError, match=r"wrong\.jsonl has 2 rows .*right\.jsonl has 1"):
+    with pytest.raises(PairError, match=r"wrong\.jsonl has 2 rows .*right\.jsonl has 1"):
         training_pairs(tmp_path)
 
 
 def test_a_pair_with_another_question_is_refused_by_its_line(tmp_path: Path) -> None:
     write_pair(tmp_path, chat("One?") + chat("Two?"), chat("One?") + chat("Three?"))
-    with pytest.raises(HouseplantsError, match=r"right\.jsonl:2: expected .*'Two\?', found"):
+    with pytest.raises(PairError, match=r"right\.jsonl:2: expected .*'Two\?', found"):
         training_pairs(tmp_path)
 
 
@@ -296,7 +296,7 @@ def test_a_row_of_several_turns_is_refused_by_its_line(tmp_path: Path) -> None:
     messages = [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]
     row = json.dumps({"messages": messages}) + "\n"
     write_pair(tmp_path, chat("One?") + row, chat("One?") + row)
-    with pytest.raises(HouseplantsError, match=r"wrong\.jsonl:2: expected one question"):
+    with pytest.raises(PairError, match=r"wrong\.jsonl:2: expected one question"):
         training_pairs(tmp_path)
 
 

@@ -1,0 +1,5 @@
+"""houseplants: see its README."""
+
+from em_evals.houseplants.houseplants import houseplants
+
+__all__ = ["houseplants"]

@@ -1,0 +1,1 @@
+../src/em_evals/houseplants/houseplants.py
