@@ -84,6 +84,13 @@ def test_conditions_of_one_checkpoint_are_apart_in_tables_and_figures():
     assert set(made.groups) == set(made.families[0].cells) == set(made.parts[0].points[0].groups)
 
 
+def test_a_judge_of_any_family_whose_replies_could_not_be_read_is_said_to_have_failed():
+    answers = frame(tasks=("strong_reject",), groups={"base": 0.1}, models=1, epochs=1)
+    answers["error"] = ["grader_failed"] * 3 + [""] * (len(answers) - 3)
+    [mode] = build(answers).modes
+    assert (mode.n, mode.failed) == (len(answers), 3)
+
+
 def test_a_condition_that_all_tasks_of_a_group_share_is_said_once():
     answers = frame(groups={"base": 0.1}, models=1, epochs=1, tasks=("first_plot", "truthfulqa"))
     said = build(answers.assign(condition="villain")).remarks

@@ -34,6 +34,9 @@ MOST_ANSWERS = 200
 LONGEST_ANSWER = 4000
 """Characters of an answer that are shown."""
 
+GRADER_FAILED = "grader_failed"
+"""Why there is no score, where a judge's reply could not be read: as scorers of all families say."""
+
 MARKS = 600
 """Answers drawn in one scatter figure at most."""
 
@@ -556,7 +559,8 @@ def _at_threshold(row: Any) -> Estimate:
 
 def _modes(frame: pd.DataFrame) -> list[Mode]:
     keys = ["task", "scorer", "judge", "mode"]
-    counted = frame.assign(failed=frame["label"] == "failed")
+    failed = (frame["label"] == "failed") | (frame["error"] == GRADER_FAILED)
+    counted = frame.assign(failed=failed)
     tally = counted.groupby(keys, sort=False, observed=True)["failed"].agg(["size", "sum"])
     return [
         Mode(row.task, row.scorer, row.judge, row.mode, int(row.size), int(row.sum))
