@@ -35,7 +35,7 @@ LONGEST_ANSWER = 4000
 """Characters of an answer that are shown."""
 
 GRADER_FAILED = "grader_failed"
-"""Why there is no score, where a judge's reply could not be read: as scorers of all families say."""
+"""Why there is no score where a judge's reply could not be read: so say all scorers."""
 
 MARKS = 600
 """Answers drawn in one scatter figure at most."""
