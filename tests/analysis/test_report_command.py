@@ -172,7 +172,9 @@ def test_mixed_sources_are_refused_unless_asked_for(logs, tmp_path):
     import_file(file, tmp_path / "more", Stated(judge="mockllm/judge", judge_mode="logprobs"))
     result = run(logs, tmp_path / "more")
     assert result.exit_code != 0
-    assert "different sources" in str(result.exception) + result.output
+    said = str(result.exception) + result.output
+    assert "different sources" in said
+    assert "--mixed" in said
     mixed = run(logs, tmp_path / "more", "--mixed")
     assert mixed.exit_code == 0
     assert "first_plot has items of 2 sources" in mixed.output

@@ -580,7 +580,7 @@ class _Sources:
                 f"{task} has answers to items of different sources, which are not to be compared: "
                 f"{_source(name, known if name == source else '')} in {log}, "
                 f"{_source(source, sha256 if name == source else '')} in {row['log']}. "
-                "Give logs of one source, or ask for them to be mixed."
+                "Give logs of one source, or ask for them to be mixed (--mixed)."
             )
 
     def told_apart(self, frame: "pd.DataFrame") -> "pd.Series[Any]":
