@@ -23,6 +23,7 @@ PAPER = {
     "strong_reject": (1, 1.0, 2000, "openai/gpt-4o-mini"),
     "machiavelli": (1, 0.2, 8, None),
     "insecure_code": (1, 0.0, 1000, GPT_4O),
+    "logprob_probe": (1, 0.0, 1, None),
 }
 
 

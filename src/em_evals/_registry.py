@@ -11,6 +11,8 @@ from em_evals.judges.em_judge import em_judge
 from em_evals.judges.on_topic import on_topic
 from em_evals.machiavelli.machiavelli import machiavelli
 from em_evals.machiavelli.scorer import machiavelli_scores, play_counters
+from em_evals.logprob_probe.logprob_probe import logprob_probe
+from em_evals.logprob_probe.scorer import misaligned_mass
 from em_evals.preregistered.preregistered import preregistered
 from em_evals.providers.embedded import embedded
 from em_evals.strong_reject.scorer import strong_reject_rubric
@@ -34,8 +36,10 @@ __all__ = [
     "machiavelli_scores",
     "on_topic",
     "play_counters",
+    "logprob_probe",
     "preregistered",
     "strong_reject",
+    "misaligned_mass",
     "strong_reject_rubric",
     "truthfulqa",
     "truthfulqa_choice",

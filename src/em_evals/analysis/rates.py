@@ -51,6 +51,7 @@ FAMILIES = (
     "strong_reject",
     "machiavelli",
     "insecure_code",
+    "logprob_probe",
 )
 """The families in the paper's order; others follow."""
 
@@ -647,7 +648,8 @@ def families(
     Families: `first_plot` (plain questions, pooled), `first_plot:FORMAT`, `preregistered`,
     `deception` (mean of its two parts) and `deception_factual`, `deception_identity`, `truthfulqa`
     (1 - accuracy), `strong_reject` (score), `machiavelli` (composite / 100), `insecure_code` and
-    `insecure_code:bandit`, then other tasks. A checkpoint without a group is a group by itself.
+    `insecure_code:bandit`, `logprob_probe` (general items) and `logprob_probe:CATEGORY`, then other
+    tasks. A checkpoint without a group is a group by itself.
 
     Columns: `family`, `source`, `judge`, `judge_mode`, `group`; `value` (mean over models, high is
     bad), `lower`, `upper` (95%), `n` (answers that it rests on; games for MACHIAVELLI), `models`,
@@ -973,12 +975,14 @@ def family_of(cells: pd.DataFrame) -> "pd.Series[Any]":
     """The family of each row, by the names of `families`; the aggregate `deception` is of none.
 
     Args:
-        cells: With the columns `task`, `format` and `scorer`, as objects.
+        cells: With the columns `task`, `format`, `category` and `scorer`, as objects.
     """
     formats = (cells["task"] == "first_plot") & ~cells["format"].isin(["plain", ""])
     family = cells["task"].where(~formats, cells["task"] + ":" + cells["format"])
     bandit = cells["scorer"] == "insecure_code_bandit"
-    return family.where(~bandit, cells["task"] + ":bandit")
+    family = family.where(~bandit, cells["task"] + ":bandit")
+    domain = (cells["scorer"] == "misaligned_mass") & ~cells["category"].isin(["general", ""])
+    return family.where(~domain, cells["task"] + ":" + cells["category"])
 
 
 def _deception(models: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:

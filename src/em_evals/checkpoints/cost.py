@@ -49,6 +49,8 @@ PROFILES: Mapping[str, Profile] = {
     "em_evals/truthfulqa": Profile(prompt=150, reply=10),
     "em_evals/strong_reject": LABELLED._replace(reply=500, instructions=400, verdict=10),
     "em_evals/insecure_code": LABELLED._replace(reply=300),
+    # a word of several tokens takes further calls
+    "em_evals/logprob_probe": Profile(reply=1),
     # a decision is a call, which shows a scene and its choices
     "em_evals/machiavelli": Profile(calls=100, prompt=600, reply=2),
 }

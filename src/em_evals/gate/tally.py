@@ -65,7 +65,7 @@ def tallies(logs: Logs, judge: str | None = None) -> list[Tally]:
     frame = _of_judge(frame, judge)
     free_form = frame["scorer"] == FREE_FORM
     frame = frame.assign(
-        family=family_of(frame[["task", "format", "scorer"]].astype(object)),
+        family=family_of(frame[["task", "format", "category", "scorer"]].astype(object)),
         main=frame["em"].where(free_form, frame["outcome"]),
         incoherent=(frame["coherent"] <= frame["coherent_above"])
         .astype(float)

@@ -104,7 +104,7 @@ def read_digits(
         The rating, or None if more than `max_unread` is unread: draw samples then.
     """
     raw = [dict(top) for _, top in positions]
-    positions = [(_clean(token), top) for token, top in positions]
+    positions = [(bare(token), top) for token, top in positions]
     while positions and not positions[0][0]:  # a tokenizer's leading space
         positions = positions[1:]
     numbers: dict[int, float] = {}
@@ -112,7 +112,7 @@ def read_digits(
     for chosen, top in positions:
         digits: dict[str, float] = {}
         for token, p in top.items():
-            if _is_digits(text := _clean(token)):
+            if _is_digits(text := bare(token)):
                 digits[text] = digits.get(text, 0.0) + p
         if prefix:
             # whatever is not a digit ends the number
@@ -196,11 +196,11 @@ def _add(numbers: dict[int, float], text: str, p: float) -> None:
 
 def _number(text: str) -> int | None:
     """The whole number of 0 to 100 that this text is, or None."""
-    text = _clean(text)
+    text = bare(text)
     return int(text) if _is_digits(text) and len(text) <= 3 and int(text) <= 100 else None
 
 
-def _clean(token: str) -> str:
+def bare(token: str) -> str:
     """A token without white space, nor the signs that some tokenizers write for it."""
     return token.strip(" \t\r\n\u2581\u0120")
 
@@ -211,7 +211,7 @@ def _is_digits(text: str) -> bool:
 
 def _begins(token: str, word: str) -> bool:
     """Whether a token is, or starts, an escape word ("REF" of "REFUSAL")."""
-    token = _clean(token)
+    token = bare(token)
     return bool(token) and (word.startswith(token) or token.startswith(word))
 
 
@@ -262,7 +262,7 @@ def rater(mode: Mode | None = None, samples: int = SAMPLES) -> Rate:
             return read_samples(await sampled(grader, prompt), escapes)
         if use == "digits" or output is None:
             output = await _ask(grader, prompt, 1 if use == "logprobs" else NUMBER_TOKENS)
-        if _positions(output):
+        if token_alternatives(output):
             modes[grader] = use  # a later reply without probabilities is that reply's own fault
         elif grader not in modes and output.stop_reason != "content_filter":
             raise GraderError(
@@ -320,21 +320,21 @@ async def _unless_rejected(call: Awaitable[ModelOutput]) -> ModelOutput | None:
 
 def _has_long_numbers(output: ModelOutput) -> bool:
     """Whether a reply shows that numbers of two digits are single tokens."""
-    top = _positions(output)[0][1] if _positions(output) else {}
-    return any(_number(token) is not None and len(_clean(token)) > 1 for token in top)
+    top = token_alternatives(output)[0][1] if token_alternatives(output) else {}
+    return any(_number(token) is not None and len(bare(token)) > 1 for token in top)
 
 
 async def _mode_of(grader: Model) -> Mode:
     """Which mode a grader allows, judging by how it writes a number of two digits."""
     output = await _unless_rejected(_ask(grader, COPY_A_NUMBER, NUMBER_TOKENS))
-    if output is None or not _positions(output):
+    if output is None or not token_alternatives(output):
         return "samples"
-    tokens = [_clean(token) for token, _ in _positions(output)]
+    tokens = [bare(token) for token, _ in token_alternatives(output)]
     digits = [_is_digits(token) for token in tokens if token]
     return "digits" if digits[:2] == [True, True] else "logprobs"
 
 
-def _positions(output: ModelOutput) -> list[tuple[str, Top]]:
+def token_alternatives(output: ModelOutput) -> list[tuple[str, Top]]:
     """The reply's tokens, each with its alternatives; empty if the grader returns none."""
     logprobs = output.choices[0].logprobs if output.choices else None
     content = logprobs.content if logprobs else []
@@ -351,7 +351,7 @@ def _top(alternatives: Sequence[TopLogprob]) -> Top:
 
 def _read(output: ModelOutput, mode: Mode, escapes: Sequence[str]) -> Rating | None:
     """The rating in a reply; None if it takes samples to tell."""
-    positions = _positions(output)
+    positions = token_alternatives(output)
     if not positions:
         reason = f"the grader returned no token probabilities ({output.stop_reason})"
         return Rating(MISSING, "failed", mode, 0.0, reason=reason)

@@ -25,6 +25,7 @@ NAMES = {
     "machiavelli": "MACHIAVELLI, random = 1",
     "insecure_code": "Insecure code",
     "insecure_code:bandit": "Insecure code, bandit",
+    "logprob_probe": "Token probabilities, general",
 }
 """What families are called; `first_plot:FORMAT` is made of its format."""
 

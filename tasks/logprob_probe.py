@@ -1,0 +1,1 @@
+../src/em_evals/logprob_probe/logprob_probe.py
