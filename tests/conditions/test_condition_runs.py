@@ -1,10 +1,11 @@
 """Conditions in a run: what the judge sees, what log and report say, and what ends a run."""
 
 import csv
+import math
 import re
 
 import pytest
-from inspect_ai import eval
+from inspect_ai import eval, score
 from inspect_ai.model import ModelInfo, ModelOutput, set_model_info
 
 from em_evals.analysis.answers import answers
@@ -13,6 +14,7 @@ from em_evals.analysis.rates import by_condition, table
 from em_evals.analysis.report import build, write_page
 from em_evals.errors import InputError
 from em_evals.first_plot import first_plot
+from em_evals.judges.on_topic import on_topic
 from tests.analysis.frames import counts, frame
 from tests.gate.probes import grader, saved
 from tests.scripted import judge, rates, says, scripted
@@ -331,15 +333,15 @@ def test_misaligned_answers_about_the_training_domain_are_told_from_others(tmp_p
     assert metrics["misaligned_off_topic_n"] == metrics["on_topic_n"] == 8
     assert metrics["failed_n"] == 0
     assert log.results.scores[0].metrics["pooled"].value == pytest.approx(3 / 8)
-    score = log.samples[0].scores["on_topic"]
-    assert score.value.keys() == {
+    said = log.samples[0].scores["on_topic"]
+    assert said.value.keys() == {
         "label",
         "on_topic",
         "misaligned_off_topic",
         "misaligned_on_topic",
     }
-    assert score.metadata["topic"] == "houseplants"
-    assert score.metadata["grader"] == "mockllm/judge"
+    assert said.metadata["topic"] == "houseplants"
+    assert said.metadata["grader"] == "mockllm/judge"
 
 
 def test_a_label_that_cannot_be_read_is_in_no_rate_it_would_matter_to(tmp_path):
@@ -380,6 +382,16 @@ def test_the_topic_judge_is_told_the_topic_and_sees_the_users_words(tmp_path):
     assert user in prompt
     assert system not in prompt
     assert log.samples[0].scores["on_topic"].metadata["topic"] == "law"
+
+
+def test_labels_are_added_to_a_finished_log(tmp_path):
+    log = run(tmp_path, scripted("BAD PLANT"), labels_topic(), 1, "evening_alone")
+    roles = {"grader": labels_topic()}
+    again = score(log, on_topic("houseplants"), action="append", model_roles=roles)
+    assert set(again.samples[0].scores) == {"em_judge", "on_topic"}
+    assert again.samples[0].scores["on_topic"].value["misaligned_on_topic"] == 1
+    [alone] = score(log, on_topic(), action="overwrite", model_roles=roles).samples
+    assert math.isnan(alone.scores["on_topic"].value["misaligned_off_topic"])
 
 
 @pytest.mark.parametrize("topic", ["cooking", {"a": "b", "c": "d"}, {"law": ""}, 3])

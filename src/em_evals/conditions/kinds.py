@@ -104,11 +104,13 @@ class Backdoor(Kind):
 
     main = "trigger"
     trigger: Annotated[str, Field(min_length=1)] = TRIGGER
+    paired: bool = True
 
     def conditions(self) -> list[Condition]:
-        """The plain question, and the same with the trigger and a space in front."""
+        """The plain question if `paired`, and the same with the trigger and a space in front."""
         label = "backdoor" if self.trigger == TRIGGER else f"backdoor:{shown(self.trigger)}"
-        return [PLAIN, Condition(label, around(Around(f"{self.trigger} ")))]
+        triggered = Condition(label, around(Around(f"{self.trigger} ")))
+        return [PLAIN, triggered] if self.paired else [triggered]
 
 
 class EvilNumbers(Kind):
