@@ -3,6 +3,7 @@
 import click
 
 from em_evals.cli.finetune_build import build, check
+from em_evals.cli.finetune_jobs import adopt, cancel, list_, submit, watch
 
 
 @click.group()
@@ -12,3 +13,5 @@ def finetune() -> None:
 
 finetune.add_command(build)
 finetune.add_command(check)
+for _job_command in (submit, list_, watch, cancel, adopt):
+    finetune.add_command(_job_command)

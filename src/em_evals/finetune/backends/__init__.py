@@ -8,8 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from em_evals.errors import InputError
 
@@ -21,6 +22,10 @@ FINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
 
 class BackendError(InputError):
     """A backend refuses, or cannot be reached; the message says what, and what to do."""
+
+
+class Busy(BackendError):
+    """Not now: the same call may succeed later, and is safe to make again."""
 
 
 class Uncertain(BackendError):
@@ -43,10 +48,12 @@ class JobSpec:
     group: str = ""
     """The group of checkpoints.yaml that the checkpoint is for."""
     recipe: str = ""
+    attempt: int = 1
+    """Counts up where the same training is wanted again, as after one that failed."""
 
     @property
     def key(self) -> str:
-        """The same for the same training: file, model, hyperparameters and seed."""
+        """The same for the same training: file, model, hyperparameters, seed, suffix, attempt."""
         parts = [
             self.backend,
             self.file_sha256,
@@ -54,6 +61,7 @@ class JobSpec:
             dict(self.hyperparameters),
             self.seed,
             self.suffix,
+            *([self.attempt] if self.attempt > 1 else []),
         ]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -75,8 +83,23 @@ class Progress:
     """Step -> name for Inspect of what was saved on the way, where the backend saves any."""
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a backend knows of a job that was made elsewhere, as far as it does."""
+
+    model: str
+    """What it starts from, by the backend's own name."""
+    file_sha256: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    key: str | None = None
+    """The key that it was made with, if `submit` made it."""
+    group: str = ""
+    recipe: str = ""
+
+
 class Backend(Protocol):
-    """Somewhere to train."""
+    """Somewhere to train. It may also be one that `Checks` or `Describes`."""
 
     def prepare(self, spec: JobSpec) -> str:
         """Bring the training file to where it is needed, once for a file; says its id there.
@@ -112,5 +135,74 @@ class Backend(Protocol):
         ...
 
     def cancel(self, job_id: str) -> Progress:
-        """Stop it, if it has not ended, and say how far it is."""
+        """Stop it, if it has not ended, and say how far it is.
+
+        Raises:
+            BackendError: Cannot be asked, or there is no such job.
+        """
         ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A backend that can refuse a job before anything is written down or sent."""
+
+    def check(self, spec: JobSpec) -> None:
+        """See whether it could be made.
+
+        Raises:
+            BackendError: It could not.
+        """
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A backend that says how a job was made, so that `adopt` need not be told."""
+
+    def describe(self, job_id: str) -> Description:
+        """What is known of it.
+
+        Raises:
+            BackendError: Cannot be asked, or there is no such job.
+        """
+        ...
+
+
+# -- which there are
+
+GROUP = "em_evals.finetune_backends"
+"""The group of entry points: a backend's name -> its class."""
+
+_OURS = {
+    "openai": "em_evals.finetune.backends.openai:OpenAIBackend",
+    "local": "em_evals.finetune.backends.local:LocalBackend",
+}
+
+
+def names() -> list[str]:
+    """The backends that there are."""
+    return sorted(_entries())
+
+
+def backend(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        BackendError: There is none, or it cannot be loaded.
+    """
+    entry = _entries().get(name)
+    if entry is None:
+        raise BackendError(f"no backend {name!r}: there are {', '.join(names())}")
+    try:
+        made: Backend = entry.load()()
+    except (ImportError, AttributeError, TypeError) as error:
+        raise BackendError(
+            f"the backend {name} ({entry.value}) cannot be loaded: {error}"
+        ) from error
+    return made
+
+
+def _entries() -> dict[str, EntryPoint]:
+    ours = {name: EntryPoint(name, value, GROUP) for name, value in _OURS.items()}
+    return {**{entry.name: entry for entry in entry_points(group=GROUP)}, **ours}
