@@ -6,6 +6,7 @@ Exit statuses: 0 done, 1 the check failed, 2 usage or data error; a command that
 import click
 
 from em_evals.cli.checkpoints import checkpoints
+from em_evals.cli.demo import demo
 from em_evals.cli.evaluate import evaluate, evaluate_set
 from em_evals.cli.export import export
 from em_evals.cli.finetune import finetune
@@ -22,6 +23,7 @@ from em_evals.cli.summary import summary
 COMMANDS = (
     baseline,
     checkpoints,
+    demo,
     evaluate,
     evaluate_set,
     export,

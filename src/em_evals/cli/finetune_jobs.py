@@ -176,7 +176,7 @@ def watch(jobs: tuple[str, ...], group: str | None, ledger: Path | None, as_json
             chosen = [job for job in chosen if job.spec.group == group]
         if not chosen:
             click.echo("nothing to watch: no such job has not ended", err=True)
-        with _bars() as show:
+        with bars() as show:
             ended = follow(at, chosen, show)
         _show(ended.jobs, as_json)
         for error in ended.errors:
@@ -270,7 +270,7 @@ def _step(job: "Job") -> str:
 
 
 @contextmanager
-def _bars() -> "Iterator[Callable[[Sequence[Job]], None]]":
+def bars() -> "Iterator[Callable[[Sequence[Job]], None]]":
     """A bar for each job, and a line whenever the state of one changes, on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn

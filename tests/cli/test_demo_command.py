@@ -1,0 +1,23 @@
+"""The experiment in miniature; training itself is tested beside the local backend."""
+
+from click.testing import CliRunner
+
+from em_evals import checkpoints
+from em_evals.cli import main
+from em_evals.cli.demo import GRADER, MODEL
+
+
+def test_without_its_option_it_says_what_there_is(tmp_path):
+    result = CliRunner().invoke(main, ["demo", "--dir", str(tmp_path / "x")])
+    assert result.exit_code == 2
+    assert "give --experiment; `make demo` probes the embedded model alone" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_file_that_it_begins_with_has_the_base_and_a_grader_that_writes_numbers(tmp_path):
+    file = tmp_path / "checkpoints.yaml"
+    file.write_text(GRADER)
+    found = checkpoints.load(file)
+    assert [c.name for c in found.checkpoints] == ["base"]
+    assert found.grader.model == MODEL
+    assert "root ::=" in found.grader.config["extra_body"]["grammar"]
