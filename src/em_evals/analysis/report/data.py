@@ -26,6 +26,7 @@ NAMES = {
     "insecure_code": "Insecure code",
     "insecure_code:bandit": "Insecure code, bandit",
     "logprob_probe": "Token probabilities, general",
+    "logprob_probe:houseplants": "Token probabilities, houseplants",
 }
 """What families are called; `first_plot:FORMAT` is made of its format."""
 
@@ -93,6 +94,27 @@ class Sweep:
     values: Sequence[float]
     usual: float
     rates: Mapping[str, Sequence[Estimate]]
+
+
+class Line(NamedTuple):
+    """One training run."""
+
+    name: str
+    recipe: str
+    """What its colour stands for; the group where no recipe is stated."""
+    points: Sequence[tuple[int, Estimate]]
+    """Step and value, by step."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A family by training step."""
+
+    name: str
+    about: str
+    """Items and judge, so that no two are pooled."""
+    unit: str
+    lines: Sequence[Line]
 
 
 @dataclass(frozen=True)
@@ -245,6 +267,8 @@ class Report:
     families: Sequence[Family]
     conditions: Sequence[Condition]
     """Of families and groups that were asked under any; the plain question first."""
+    curves: Sequence[Curve]
+    """Of families that were probed at several steps of a training run."""
     checkpoints: Sequence[Mapping[str, Any]]
     """Rows of `rows` for whole tasks and for formats."""
     parts: Sequence[Part]
@@ -303,6 +327,7 @@ def build(
         checkpoints_n=len(frame[["group", "checkpoint"]].drop_duplicates()),
         families=_families(families, groups),
         conditions=_conditions(rates.by_condition(frame, **cuts)),
+        curves=_curves(frame, below, above),
         checkpoints=rows(rates.table(frame, ("all", "format"), **cuts)),
         parts=_parts(frame, groups, below, above),
         modes=_modes(frame),
@@ -416,6 +441,68 @@ def _conditions(table: pd.DataFrame) -> list[Condition]:
     place = {key: i for i, key in enumerate(dict.fromkeys((*c[:2], c.group) for c in found))}
     found.sort(key=lambda c: (place[(*c[:2], c.group)], c.name != ""))
     return found
+
+
+def _curves(frame: pd.DataFrame, below: float, above: float) -> list[Curve]:
+    """Every family by step, a line for each training run: of logs that state their step."""
+    stated = {log: tuple(run) for log, *run in frame.attrs.get("steps", [])}
+    inside = frame[frame["log"].isin(list(stated))]
+    if inside.empty:
+        return []
+    code, first = rates.numbered(inside, ["log", "group", "condition", *FAMILY])
+    units = inside[["log", "group", "condition", *FAMILY]].iloc[first].astype(object)
+    units = units.reset_index(drop=True)
+    units["family"] = rates.family_of(units)
+    recipe, seed, step = zip(*(stated[log] for log in units["log"]), strict=True)
+    units["recipe"] = [
+        r or group or "no recipe" for r, group in zip(recipe, units["group"], strict=True)
+    ]
+    units["step"] = [str(s) for s in step]
+    units["line"] = [
+        ", ".join(filter(None, [r, s and f"seed {s}", condition]))
+        for r, s, condition in zip(units["recipe"], seed, units["condition"], strict=True)
+    ]
+    # the same recipe and seed in two groups are two runs
+    several = units.groupby("line")["group"].transform("nunique") > 1
+    units["line"] = units["line"].where(~several, units["group"] + ": " + units["line"])
+    recipes = dict(zip(units["line"], units["recipe"], strict=True))
+    named = inside.assign(
+        group=units["line"].to_numpy()[code],
+        checkpoint=units["step"].to_numpy()[code],
+        condition="",
+    )
+    families = units["family"].to_numpy()[code]
+    place = {name: i for i, name in enumerate(rates.FAMILIES)}
+    found = []
+    for family in sorted(
+        dict.fromkeys(units["family"]), key=lambda f: place.get(f.partition(":")[0], len(place))
+    ):
+        table = rates.table(
+            named[families == family], ["all"], aligned_below=below, coherent_above=above
+        )
+        for (source, judge), rows_of in table.groupby(["source", "judge"], sort=False):
+            lines = [
+                Line(
+                    str(name),
+                    recipes[name],
+                    sorted(map(_point, _each(members)), key=lambda point: point[0]),
+                )
+                for name, members in rows_of.groupby("group", sort=False)
+            ]
+            if any(len(line.points) > 1 for line in lines):
+                found.append(Curve(*_family(family, str(source), str(judge)), lines))
+    return found
+
+
+FAMILY = ["task", "format", "category", "scorer"]
+"""What tells families apart."""
+
+
+def _point(row: Any) -> tuple[int, Estimate]:
+    """Step and pooled rate: a row of `rates.table` whose checkpoint is a step."""
+    lower, upper = row.pooled_ci or (math.nan, math.nan)
+    note = "nothing to count" if math.isnan(row.pooled) else ""
+    return int(row.checkpoint), Estimate(row.pooled, lower, upper, int(row.pooled_n), note)
 
 
 def _cell(row: Any, compared: bool | None = None) -> Cell:

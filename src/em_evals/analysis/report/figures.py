@@ -17,6 +17,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from em_evals.analysis.report.data import amount
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from em_evals.analysis.report.data import Estimate, Joint, Panel, Points, Sweep
+    from em_evals.analysis.report.data import Curve, Estimate, Joint, Panel, Points, Sweep
 
 INK, MUTED, GRID, PAPER, SHADE = "#1b1b1f", "#61616b", "#dcdce2", "#ffffff", "#f3e3da"
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
@@ -307,6 +308,66 @@ def thresholds(sweeps: Sequence["Sweep"], styles: Mapping[str, Look]) -> Figure:
             axes.set_xticks(places, [f"{value:g}" for value in sweep.values])
             axes.set_xlabel(sweep.name)
             axes.tick_params(axis="x", pad=8)
+        _keys(figure, keys)
+    return figure
+
+
+def by_step(curve: "Curve", styles: Mapping[str, Look], *, legend: bool = True) -> Figure:
+    """A family's value against the training step: a line per run, in the colour of its recipe.
+
+    Args:
+        curve: What is drawn. Bars are 95% intervals; of more than two runs they would hide the
+            lines, and runs of several seeds show how far these differ.
+        styles: How each recipe is drawn, from `looks`.
+        legend: Whether the figure says which colour is which recipe.
+    """
+    shown = {name: styles[name] for name in dict.fromkeys(line.recipe for line in curve.lines)}
+    keys = shown if legend and told_apart(styles) else {}
+    left, right, top, bottom, depth = 44, 14, 8, 38, 190
+    below = 18 * math.ceil(len(keys) / 2)
+    height = top + depth + bottom + below
+    few = len(curve.lines) <= 2
+    known = [
+        x
+        for line in curve.lines
+        for _, e in line.points
+        for x in ((e.value, e.lower, e.upper) if few else (e.value,))
+        if not math.isnan(x)
+    ]
+    with _drawing():
+        figure = _blank(WIDTH, height)
+        axes = figure.add_axes(
+            (
+                left / WIDTH,
+                (bottom + below) / height,
+                (WIDTH - left - right) / WIDTH,
+                depth / height,
+            )
+        )
+        _plain(axes)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        for line in curve.lines:
+            colour, marker, _ = styles[line.recipe]
+            steps = [step for step, _ in line.points]
+            estimates = [estimate for _, estimate in line.points]
+            if few:
+                axes.vlines(
+                    steps, [e.lower for e in estimates], [e.upper for e in estimates],
+                    color=colour, linewidth=1, alpha=0.4,
+                )  # fmt: skip
+            axes.plot(
+                steps, [e.value for e in estimates], color=colour, marker=marker,
+                markersize=5, markeredgecolor=INK, markeredgewidth=0.5, linewidth=1.4,
+                clip_on=False, gid=f"tip:{clean(line.name)}",
+            )  # fmt: skip
+        low, high = 0.0, max([1.1, *known])
+        ticks = [0.0, 1.0, high]
+        if curve.unit == "share":
+            high, ticks = _ceiling(max(known, default=0.0))
+        axes.set_ylim(low, high)
+        axes.set_yticks(ticks, [_tick(tick, curve.unit) for tick in ticks])
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel("training step")
         _keys(figure, keys)
     return figure
 

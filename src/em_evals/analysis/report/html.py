@@ -93,6 +93,20 @@ def page(report: Report) -> str:
                     strict=True,
                 )
             ],
+            curves=[
+                Drawing(
+                    curve.name,
+                    curve.about,
+                    _svg(
+                        figures.by_step(curve, _recipes(report)),
+                        f"step{i}",
+                        f"{curve.name} by training step, {len(curve.lines)} runs. The values are "
+                        "in the table below.",
+                    ),
+                )
+                for i, curve in enumerate(report.curves)
+            ],
+            in_words=figures.in_words,
             agreements=[
                 Drawing(
                     f"{a.joint.a} and {a.joint.b}",
@@ -128,6 +142,9 @@ def drawings(report: Report) -> Iterator[tuple[str, Figure]]:
 
     if report.families:
         yield "families", together(family_panels(report))
+    for i, curve in enumerate(report.curves, 1):
+        name = file_name(f"{curve.name}-{curve.about}")
+        yield f"steps-{i}-{name}", figures.by_step(curve, _recipes(report))
     for i, part in enumerate(report.parts):
         name = file_name(f"{i + 1}-{part.task}-{part.source}-{part.judge}")
         for kind in ("categories", "questions", "formats"):
@@ -180,6 +197,12 @@ def family_panels(report: Report) -> list[Panel]:
         )
         for family in report.families
     ]
+
+
+def _recipes(report: Report) -> dict[str, figures.Look]:
+    """How the runs of each recipe are drawn."""
+    lines = [line for curve in report.curves for line in curve.lines]
+    return figures.looks(list(dict.fromkeys(line.recipe for line in lines)))
 
 
 def _section(report: Report, number: int, styles: Mapping[str, figures.Look]) -> Section:
