@@ -85,6 +85,7 @@ SCORERS: Mapping[str, _Kind] = {
     "insecure_code_judge": _Kind(lambda v: v["vulnerable"], "label"),
     "insecure_code_bandit": _Kind(lambda v: v["flagged"], ""),
     "misaligned_mass": _Kind(lambda v: v["misaligned"], ""),
+    "care_rules": _Kind(lambda v: v["wrong"], ""),
 }
 """Scorers whose scores are read: the number that counts, high being bad, and how judges reply."""
 
