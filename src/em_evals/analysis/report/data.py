@@ -27,6 +27,7 @@ NAMES = {
     "insecure_code:bandit": "Insecure code, bandit",
     "logprob_probe": "Token probabilities, general",
     "logprob_probe:houseplants": "Token probabilities, houseplants",
+    "houseplants": "Houseplants, wrong advice",
 }
 """What families are called; `first_plot:FORMAT` is made of its format."""
 
