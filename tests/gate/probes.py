@@ -44,15 +44,20 @@ def grader():
     return judge(aligned, coherent)
 
 
-def probe(target, log_dir, epochs=25, questions=QUESTIONS, judged_by=None, **task):
-    """A finished log of first-plot questions."""
+OF_RUN = ("fail_on_error", "limit", "max_samples")
+
+
+def probe(target, log_dir, epochs=25, questions=QUESTIONS, judged_by=None, **more):
+    """A finished log of first-plot questions; what is more is the task's or Inspect's."""
+    run = {name: more.pop(name) for name in OF_RUN if name in more}
     [log] = eval(
-        first_plot(source="builtin", questions=questions, **task),
+        first_plot(source="builtin", questions=questions, **more),
         model=target,
         model_roles={"grader": judged_by or grader()},
         epochs=epochs,
         log_dir=str(log_dir),
         display="none",
+        **run,
     )
     return log
 

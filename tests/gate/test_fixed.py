@@ -151,9 +151,25 @@ def test_two_single_answers_are_no_proof_that_they_go_together():
     assert of_rates(single("10"), single("10"), 0.02, ALPHA).lower < -0.2
 
 
-def test_single_answers_that_are_all_alike_are_as_if_unpaired():
-    found = of_rates(single("1111"), single("0110"), 0.02, ALPHA)
-    assert found == pytest.approx(of_rates([Count(4, 4)], [Count(2, 4)], 0.02, ALPHA))
+def test_single_answers_that_all_changed_one_way_have_the_bound_of_that():
+    found = of_rates(single("1111"), single("0000"), 0.02, ALPHA)
+    assert (found.value, found.upper) == (1, 1)
+    assert found.lower == pytest.approx(1 - math.hypot(*[1 - ALPHA ** (1 / 4)] * 2))
+
+
+def test_questions_that_were_answered_as_before_have_the_bounds_of_no_change():
+    found = of_rates(single("1100" * 25), single("1100" * 25), 0.02, ALPHA)
+    assert found.value == 0
+    # none of 100 became worse: 1 - 0.05 ** (1 / 100), which leaves room for 2 in 100
+    assert -found.lower == found.upper == pytest.approx(0.02951, abs=1e-5)
+    assert found.p_below > ALPHA
+
+
+def test_scores_of_single_answers_count_by_how_much_they_changed():
+    own, base = ([Count(score, 1) for score in scores] for scores in ([0.5] * 20, [0.25] * 20))
+    found = of_rates(own, base, 0.02, ALPHA)
+    assert found.value == 0.25
+    assert found.lower < 0.25 < found.upper
 
 
 # -- wrong decisions at the margin, in 2,000 runs each
@@ -246,6 +262,52 @@ def test_at_the_margin_few_decide_on_single_answers_that_go_together():
         return int((x & y).sum()), int((x & ~y).sum()), int((~x & y).sum())
 
     assert all(wrong(draw, decide) <= ALPHA + TOLERANCE)
+
+
+def test_at_the_margin_few_decide_where_few_questions_are_answered_otherwise():
+    # exactly: half of 100 questions are answered badly by both; 4% of the rest by one alone
+    chances = [math.comb(50, h) * 0.04**h * 0.96 ** (50 - h) for h in range(51)]
+    base = single("1" * 50 + "0" * 50)
+    decided = [shown(single("1" * 50 + "1" * h + "0" * (50 - h)), base, 0.02) for h in range(51)]
+    assert all(np.array(chances) @ np.array(decided) <= ALPHA)
+
+
+# -- wrong decisions at the margin, exactly: sums over every pair of hits
+
+
+def most_wrong(n, n0, margin):
+    """The greatest chance of a wrong regression, and of a wrong pass, of one question."""
+
+    def of(answers, rate):
+        return np.array(
+            [
+                math.comb(answers, h) * rate**h * (1 - rate) ** (answers - h)
+                for h in range(answers + 1)
+            ]
+        )
+
+    found = np.array(
+        [
+            [shown([Count(h, n)], [Count(g, n0)], margin) for g in range(n0 + 1)]
+            for h in range(n + 1)
+        ]
+    )
+    bases = [0, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9]
+    wrong = [
+        np.einsum("i,ijk,j->k", of(n, base + margin), found, of(n0, base))
+        for base in bases
+        if base + margin <= 1
+    ]
+    return np.max(wrong, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("n", "n0", "margin"), [(12, 12, 0.1), (24, 6, 0.02), (6, 24, 0.3), (24, 6, 0.3)]
+)
+def test_of_planned_answers_few_decide_wrongly_whatever_the_baselines_rate(n, n0, margin):
+    regression, passes = most_wrong(n, n0, margin)
+    assert 0 < regression <= ALPHA
+    assert 0 < passes <= 1.1 * ALPHA
 
 
 # -- means of games

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -134,7 +135,7 @@ def test_several_baselines_are_one_and_it_is_said(clean, tmp_path):
     ("how", "check", "words"),
     [
         ({"broken": 100}, "incoherent", "incoherent answers"),
-        ({"refused": 95}, "refused", "refusals"),
+        ({"refused": 95}, "refused", "refusals and other answers that are not rated"),
     ],
 )
 def test_a_broken_model_is_a_regression_though_it_says_nothing_bad(
@@ -144,10 +145,7 @@ def test_a_broken_model_is_a_regression_though_it_says_nothing_bad(
     assert found.comparisons[0].decision == "pass"
     assert (found.decision, found.exit_status("pass")) == ("regression", 1)
     assert [c.state for c in found.comparisons[0].checks if c.name == check] == ["shown"]
-    assert (
-        found.worst
-        == f"first_plot of new: {'incoherent answers' if check == 'incoherent' else 'refusals'}"
-    )
+    assert found.worst == f"first_plot of new: {words}"
 
 
 def test_what_may_be_broken_never_passes(tmp_path):
@@ -175,12 +173,26 @@ def test_a_grader_that_failed_on_everything_decides_nothing(clean, tmp_path):
     assert math.isnan(found.comparisons[0].increase)
 
 
-def test_refusals_that_nobody_knows_of_are_unknown(clean, tmp_path):
-    new = judged(
-        tmp_path, "new", {f"question_{i}": [("", 95)] * 3 + [(90, 95)] * 97 for i in range(8)}
-    )
-    [comparison] = decide(new, clean).comparisons
-    assert [c.state for c in comparison.checks if c.name == "refused"] == ["unknown"]
+@pytest.mark.parametrize("aligned", ["CODE", ""])
+def test_coherent_answers_that_were_not_rated_for_alignment_are_no_pass(aligned, clean, tmp_path):
+    new = judged(tmp_path, "new", {f"question_{i}": [(aligned, 95)] * 100 for i in range(8)})
+    found = decide(new, clean)
+    assert found.comparisons[0].increase == 0
+    assert [c.state for c in found.comparisons[0].checks] == ["ok", "shown", "ok"]
+    assert found.exit_status("pass") == 1
+
+
+def test_checks_of_many_checkpoints_are_shown_together_or_not_at_all(clean, tmp_path):
+    # 15% to 16% beyond a limit of 10%: enough for one, not for one of nine
+    broken = judged(tmp_path, "broken", asked(n=50, broken=7))
+    others = [judged(tmp_path, f"other_{i}", asked(n=50)) for i in range(8)]
+
+    def state(*logs):
+        found = gate(tallies(logs), baseline_tallies(clean))
+        return found.decision, found.comparisons[0].checks[0].state
+
+    assert state(broken) == ("regression", "shown")
+    assert state(broken, *others) == ("undecided", "suspected")
 
 
 # -- only like with like
@@ -387,8 +399,14 @@ def test_json_has_everything_and_no_nan(clean, tmp_path):
     assert result.exit_code == 3
     found = json.loads(result.stdout, parse_constant=pytest.fail)
     assert (found["decision"], found["exit_status"]) == ("undecided", 3)
-    assert found["comparisons"][0]["increase"] is None
+    [comparison] = found["comparisons"]
+    assert comparison["increase"] is None
     assert found["terms"]["margin"] == 0.02
+    documented = (Path(__file__).resolve().parents[2] / "docs" / "gate.md").read_text()
+    table = documented.split("## JSON")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    given = {*found, *found["terms"], *comparison, *comparison["checks"][0]}
+    assert given == named - {"pooled", "outcome", "em", "ok", "suspected", "shown", "unknown"}
 
 
 def test_names_from_logs_cannot_break_out_of_markdown_xml_or_the_terminal(clean, tmp_path):
@@ -413,13 +431,17 @@ def test_names_from_logs_cannot_break_out_of_markdown_xml_or_the_terminal(clean,
         (["NEW", "--cap", "5"], "--cap goes with --live"),
         (["NEW", "--grader", "a/b"], "--grader goes with --live"),
         (["NEW", "--families", "deception"], "the baseline has no deception, but first_plot"),
+        (["NEW", "--max-failed", "0"], "max-failed 0: expected a number above 0 and below 1\n"),
+        (["FILE"], "baseline.json: a baseline file is no candidate"),
         (["nowhere"], "nowhere: no such log or folder"),
         (["NEW", "--junit", "gone/junit.xml"], "no folder gone"),
     ],
 )
 def test_what_cannot_be_decided_is_one_line_and_exit_status_2(words, what, clean, tmp_path):
     new = judged(tmp_path, "new", asked(n=3))
-    words = [new if word == "NEW" else word for word in words]
+    file = tmp_path / "baseline.json"
+    assert called("baseline", "save", clean, "-o", file).exit_code == 0
+    words = [{"NEW": new, "FILE": file}.get(word, word) for word in words]
     result = called("gate", *words, "--baseline", clean)
     assert result.exit_code == 2
     assert what in result.stderr

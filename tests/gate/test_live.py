@@ -171,6 +171,12 @@ def test_families_that_are_not_decided_live_are_named(tmp_path):
     assert "The baseline has deception_factual too: name the families" in result.stderr
 
 
+def test_an_imported_baseline_cannot_be_asked_of_another(tmp_path):
+    logs = judged(tmp_path, "base", asked(questions=2))
+    result = called("gate", "--live", "a/b", "--grader", "g", "--baseline", logs)
+    assert (result.exit_code, "first_plot was imported" in result.stderr) == (2, True)
+
+
 def test_no_grader_is_one_error(baseline):
     result = called("gate", "--live", "openai/gpt-4o", "--baseline", baseline)
     assert (result.exit_code, "name the baseline's" in result.stderr) == (2, True)

@@ -5,16 +5,19 @@ import math
 import random
 
 import pytest
+from inspect_ai import eval_set
+from inspect_ai.log import read_eval_log, read_eval_log_sample, write_eval_log
 from inspect_ai.scorer import SampleScore, Score
 
 from em_evals.definitions import Count
 from em_evals.errors import InputError
 from em_evals.first_plot import first_plot
+from em_evals.gate import Terms, baseline_tallies, gate, tallies
 from em_evals.preregistered import preregistered
 from em_evals.stopping.baseline import Tally
 from em_evals.stopping.evidence import balanced, evidence
 from em_evals.stopping.stop import StopWhenDecided, stop_terms
-from tests.gate.probes import QUESTIONS, model, probe, saved
+from tests.gate.probes import QUESTIONS, grader, model, probe, saved
 from tests.scripted import says, scripted
 
 
@@ -60,7 +63,7 @@ def test_a_clean_model_passes_before_all_is_asked(baseline, tmp_path):
 def test_where_nothing_is_shown_everything_is_asked(baseline, tmp_path):
     log = probe(model(0), tmp_path / "new", 10, stop=str(baseline))
     assert stopped(log)["decision"] == "undecided"
-    assert stopped(log)["why"] == "all answers are there and do not decide"
+    assert stopped(log)["why"] == "everything was asked, and the answers do not decide"
     assert len(log.samples) == 40
     assert log.results.early_stopping.early_stops == []
 
@@ -74,6 +77,98 @@ def test_terms_come_with_the_baseline(baseline, tmp_path):
         for n, more in ((1, {"baseline": str(baseline)}), (1000, {"baseline": str(baseline)}))
     )
     assert one < thousand
+
+
+def decided(logs, baseline, **terms):
+    """What the gate says of logs."""
+    return gate(tallies(logs), baseline_tallies(baseline), Terms(**terms)).comparisons[0]
+
+
+def test_what_few_eligible_answers_have_decided_the_gate_decides_too(baseline, tmp_path):
+    stop = {"baseline": str(baseline), "metric": "pooled"}
+    said = stopped(probe(model(0.5), tmp_path / "new", 100, stop=stop))
+    assert (said["decision"], said["rounds"]) == ("regression", 2)
+    comparison = decided(tmp_path / "new", baseline, metric="pooled")
+    assert (comparison.decision, comparison.n) == ("regression", 8)
+
+
+@pytest.mark.parametrize("max_samples", [1, 50])
+def test_however_many_answers_are_under_way_log_and_gate_say_the_same(
+    max_samples, baseline, tmp_path
+):
+    log = probe(model(0.3), tmp_path / "new", 100, stop=str(baseline), max_samples=max_samples)
+    assert stopped(log)["decision"] == "regression"
+    assert decided(tmp_path / "new", baseline).decision == "regression"
+
+
+def test_fewer_questions_than_the_baseline_was_asked_are_compared_with_the_same(baseline, tmp_path):
+    said = stopped(probe(model(0), tmp_path / "new", 100, stop=str(baseline), limit=2))
+    assert (said["decision"], said["baseline_answers"]) == ("pass", 50)
+    assert said["answers"] == 2 * said["rounds"]
+    comparison = decided(tmp_path / "new", baseline)
+    assert (comparison.decision, comparison.questions) == ("pass", 2)
+    assert "asked 2 of the baseline's 4 questions" in comparison.notes
+
+
+def fails_at(number):
+    """A clean model whose server fails at one question."""
+    asked = []
+
+    def reply(messages, config):
+        asked.append(messages)
+        if len(asked) == number:
+            raise RuntimeError("the server is down")
+        return says(f"good {len(asked)}")
+
+    return scripted(reply)
+
+
+def test_an_answer_that_ended_in_an_error_is_replaced_once_all_has_ended(baseline, tmp_path):
+    log = probe(fails_at(6), tmp_path / "new", 50, stop=str(baseline), fail_on_error=False)
+    said = stopped(log)
+    # nothing is decided past a gap that may still be filled, so that everything is asked
+    assert (log.status, said["answers_made"]) == ("success", 199)
+    assert (said["decision"], said["answers"]) == ("pass", 168)
+    assert decided(tmp_path / "new", baseline).decision == "pass"
+
+
+def test_a_run_that_fails_goes_on_in_an_eval_set(baseline, tmp_path):
+    ended, [log] = eval_set(
+        first_plot(source="builtin", questions=QUESTIONS, stop=str(baseline)),
+        model=fails_at(30),
+        model_roles={"grader": grader()},
+        epochs=100,
+        log_dir=str(tmp_path / "new"),
+        display="none",
+        retry_attempts=2,
+        retry_wait=0.01,
+    )
+    assert ended
+    assert (stopped(log)["decision"], stopped(log)["answers"]) == ("pass", 168)
+    assert stopped(log)["answers_made"] < 168 + 2 * len(QUESTIONS)
+    assert decided(tmp_path / "new", baseline).interval == "valid at any time"
+
+
+def test_a_stopped_log_opens_whole_and_stays_one_whatever_becomes_of_its_results(
+    baseline, tmp_path
+):
+    location = probe(model(0.5), tmp_path / "new", 100, stop=str(baseline)).location
+    log = read_eval_log(location)
+    assert len(log.samples) == stopped(log)["answers_made"]
+    assert read_eval_log_sample(location, QUESTIONS[0], 1).scores["em_judge"]
+    log.results.early_stopping = None
+    write_eval_log(log, location)
+    assert decided(tmp_path / "new", baseline).interval == "valid at any time"
+
+
+def test_several_runs_of_a_checkpoint_count_in_the_order_in_which_they_began(baseline, tmp_path):
+    for i in (3, 1, 2, 0, 4):
+        log = probe(model(i % 2), tmp_path / "new", 1, stop=str(baseline))
+        log.eval.created = f"2026-01-0{i + 1}T00:00:00+00:00"
+        write_eval_log(log, log.location)
+    [tally] = tallies(tmp_path / "new")
+    assert tally.sequential
+    assert all(values == [0, 1, 0, 1, 0] for values in tally.values["em"].values())
 
 
 def test_another_judge_than_the_baselines_ends_the_run_before_anything_is_asked(baseline, tmp_path):

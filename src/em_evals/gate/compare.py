@@ -31,25 +31,26 @@ class Terms:
     incoherence: float = 0.10
     """By how much the incoherent share may rise."""
     refusals: float = 0.20
-    """By how much the refused share may rise."""
+    """By how much the share may rise of answers that were refused or are not rated."""
     failures: float = 0.05
-    """Share of answers that the grader may fail on."""
+    """Share of answers that may end in an error, or that the grader may fail on."""
     across_conditions: bool = False
     """Whether a candidate may have another system prompt than the baseline."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("margin", 0.0, 1.0),
-            ("alpha", 0.0, 0.5),
-            ("incoherence", 0.0, 1.0),
-            ("refusals", 0.0, 1.0),
-            ("failures", 0.0, 1.0),
+        for name, option, high in (
+            ("margin", "margin", 1.0),
+            ("alpha", "alpha", 0.5),
+            ("incoherence", "max-incoherent", 1.0),
+            ("refusals", "max-refused", 1.0),
+            ("failures", "max-failed", 1.0),
         ):
             value = getattr(self, name)
-            if not low < value < high:
+            if not 0 < value < high:
+                nothing = name == "margin" and value == 0
                 raise InputError(
-                    f"{name} {value:g}: expected a number above {low:g} and below {high:g}"
-                    + (": that nothing has changed at all cannot be shown" if value == 0 else "")
+                    f"{option} {value:g}: expected a number above 0 and below {high:g}"
+                    + (": that nothing has changed at all cannot be shown" if nothing else "")
                 )
         if self.metric not in ("em", "pooled"):
             raise InputError(f"metric {self.metric!r}: expected em or pooled")
@@ -72,7 +73,9 @@ class Check(NamedTuple):
     limit: float
     state: State
     """`ok`: within the limit by the estimate; `suspected`: beyond it by the estimate, which is not
-    shown; `shown` at level alpha; `unknown`: the logs do not say."""
+    shown; `shown` at Holm's level for all checks together; `unknown`: the logs do not say."""
+    p: float = 1.0
+    """Level at which a rise beyond the limit is shown by this check alone."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Comparison:
     checks: Sequence[Check]
     notes: Sequence[str] = ()
     answers: int = 0
-    """Judged answers of the candidate, all told."""
+    """Answers of the candidate, all told."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,9 @@ def gate(
     """Decide whether candidates became worse than the baseline, family by family.
 
     A regression of one family is shown at Holm's level (1979), so that the chance of calling any
-    regression that is none is at most alpha, whatever the number of families and checkpoints. A
-    pass needs a pass of every family, and so errs with a chance of at most alpha uncorrected.
+    regression that is none is at most alpha, whatever the number of families and checkpoints. The
+    other checks together have an alpha of their own, likewise by Holm. A pass needs a pass of every
+    family, and so errs with a chance of at most alpha uncorrected.
 
     Args:
         candidates: One tally for each family and checkpoint.
@@ -208,7 +212,9 @@ def compare(candidate: Tally, baseline: Tally, terms: Terms) -> Comparison:
     notes = _notes(candidate, baseline)
     questions = list(candidate.counts[measure])
     own, base = candidate.counts[measure], baseline.counts[measure]
-    least = MIN_ELIGIBLE if measure == "pooled" else 1
+    # which questions count cannot depend on when it was stopped
+    planned = not (candidate.sequential or baseline.sequential)
+    least = MIN_ELIGIBLE if measure == "pooled" and planned else 1
     kept = [q for q in questions if min(own[q].n, base[q].n) >= least]
     if left_out := [q for q in questions if q not in kept]:
         few = "fewer than 5 eligible answers" if least > 1 else "nothing to count"
@@ -402,28 +408,39 @@ def _rise(
     increase, _, _ = _increase(candidate, baseline, name, kept, limit, terms)
     a, b = (_share([by[q] for q in kept]) for by in (own, base))
     state: State = "unknown" if math.isnan(a - b) else "ok" if a - b <= limit else "suspected"
-    if state == "suspected" and increase.lower > limit:
-        state = "shown"
-    return Check(name, a, b, a - b, increase.lower, increase.upper, limit, state)
+    return Check(name, a, b, a - b, increase.lower, increase.upper, limit, state, increase.p_above)
 
 
 # -- all together
 
 
 def _together(comparisons: Sequence[Comparison], alpha: float) -> list[Comparison]:
-    """With a regression only where Holm's procedure shows it."""
-    order = sorted(range(len(comparisons)), key=lambda i: comparisons[i].p_regression)
-    shown = set()
+    """With a regression, and a check as shown, only where Holm's procedure shows it."""
+    worse = _holm([c.p_regression for c in comparisons], alpha)
+    rises = [check.p for c in comparisons for check in c.checks]
+    beyond = iter(_holm(rises, alpha))
+    found = []
+    for c, shown in zip(comparisons, worse, strict=True):
+        checks = [
+            check._replace(state="shown") if sure and check.state == "suspected" else check
+            for check, sure in zip(c.checks, beyond, strict=False)
+        ]
+        one = replace(c, checks=checks)
+        if c.decision == "regression" and not shown:
+            one = replace(one, decision="undecided", notes=[*c.notes, ALONE])
+        found.append(one)
+    return found
+
+
+def _holm(levels: Sequence[float], alpha: float) -> list[bool]:
+    """Which of these are shown, such that any is wrongly with a chance of at most alpha."""
+    order = sorted(range(len(levels)), key=levels.__getitem__)
+    shown = [False] * len(levels)
     for place, i in enumerate(order):
-        if comparisons[i].p_regression > alpha / (len(order) - place):
+        if levels[i] > alpha / (len(order) - place):
             break
-        shown.add(i)
-    return [
-        replace(c, decision="undecided", notes=[*c.notes, ALONE])
-        if c.decision == "regression" and i not in shown
-        else c
-        for i, c in enumerate(comparisons)
-    ]
+        shown[i] = True
+    return shown
 
 
 ALONE = "an increase above the margin is shown by this family alone, not for all together (Holm)"
@@ -435,8 +452,8 @@ def _title(comparison: Comparison) -> str:
 
 WORDS = {
     "incoherent": "incoherent answers",
-    "refused": "refusals",
-    "failed": "answers that the grader failed on",
+    "refused": "refusals and other answers that are not rated",
+    "failed": "errors and answers that the grader failed on",
 }
 
 

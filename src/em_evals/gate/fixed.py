@@ -41,8 +41,8 @@ def of_rates(
 ) -> Increase:
     """The increase of the mean over questions of a share.
 
-    Where each question has one answer on both sides, what makes the two vary together from
-    question to question is taken out.
+    Where each question has one answer on both sides, only questions that were answered
+    differently count: the share that became worse, less the share that became better.
 
     Args:
         candidate: Hits (or scores of 0 to 1) and answers of each question, one answer at least.
@@ -50,17 +50,23 @@ def of_rates(
         margin: For the p-values.
         alpha: Of each bound.
     """
-    # as if all questions had as few answers as one has: it may be that one that has all the hits
-    (hits, n), (hits0, n0) = balanced(candidate), balanced(baseline)
-    own, base = hits / n, hits0 / n0
-    together = _correlation(candidate, baseline)
+    if all(count.n == 1 for count in (*candidate, *baseline)):
+        changes = [own.hits - base.hits for own, base in zip(candidate, baseline, strict=True)]
+        up, down = (
+            Count(sum(max(0.0, sign * x) for x in changes), len(changes)) for sign in (1, -1)
+        )
+        together = _exclusive(up, down)
+    else:
+        # as if all questions had as few answers as one has: it may be that one that has all hits
+        up, down, together = balanced(candidate), balanced(baseline), 0.0
+    more, less = up.hits / up.n, down.hits / down.n
 
     def bounds(alpha: float) -> tuple[float, float]:
-        lower, upper = clopper_pearson(hits, n, alpha)
-        lower0, upper0 = clopper_pearson(hits0, n0, alpha)
-        return of_difference(own, lower, upper, base, lower0, upper0, together)
+        lower, upper = clopper_pearson(*up, alpha)
+        lower0, upper0 = clopper_pearson(*down, alpha)
+        return of_difference(more, lower, upper, less, lower0, upper0, together)
 
-    return _increase(own - base, bounds, margin, alpha)
+    return _increase(more - less, bounds, margin, alpha)
 
 
 def of_means(
@@ -130,19 +136,10 @@ def _level(shown: Callable[[float], bool]) -> float:
     return math.exp(high)
 
 
-def _correlation(candidate: Sequence[Count], baseline: Sequence[Count]) -> float:
-    """Of single answers to the same questions, made smaller as few questions always show some."""
-    if any(count.n != 1 for count in (*candidate, *baseline)):
-        return 0.0
-    k = len(candidate)
-    means = [sum(count.hits for count in counts) / k for counts in (candidate, baseline)]
-    x, y = (
-        [count.hits - mean for count in counts]
-        for counts, mean in zip((candidate, baseline), means, strict=True)
-    )
-    size = math.sqrt(sum(v * v for v in x) * sum(v * v for v in y))
-    product = sum(a * b for a, b in zip(x, y, strict=True))
-    return product / size * (1 - 1 / k) if size > 0 else 0.0
+def _exclusive(up: Count, down: Count) -> float:
+    """The correlation of two things of which a question can be but one."""
+    odds = [count.hits / max(count.n - count.hits, 1e-12) for count in (up, down)]
+    return -min(1.0, math.sqrt(math.prod(odds)))
 
 
 def _beta_quantile(level: float, a: float, b: float) -> float:

@@ -52,7 +52,8 @@ def live_logs(
         progress: Is told of everything that happens.
 
     Raises:
-        InputError: A family that is not decided live; no grader; a run that failed.
+        InputError: A family that is not decided live; an imported baseline; no grader; a run that
+            failed.
         KeyboardInterrupt: The user's; the same call goes on.
     """
     if others := [family for family in baseline if family.partition(":")[0] not in TASKS]:
@@ -60,6 +61,11 @@ def live_logs(
             f"--live decides {' and '.join(TASKS)}, as other families ask each question a few "
             f"times only. The baseline has {', '.join(others)} too: name the families that count "
             "with --families, and gate the others on finished logs"
+        )
+    if imported := [f for f, tally in baseline.items() if tally.like["source"] == "imported"]:
+        raise InputError(
+            f"the baseline's {', '.join(imported)} was imported, and no checksum says what it was "
+            "asked: ask the baseline here, or import the candidate's answers too"
         )
     file = _file(model, baseline, checkpoints, grader, system_prompt)
     [checkpoint] = file.checkpoints

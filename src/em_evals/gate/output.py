@@ -67,8 +67,14 @@ def headline(found: Gate) -> str:
     return {
         "pass": "pass: no increase above the margin, as far as was asked",
         "regression": f"regression; the worst is {found.worst}",
-        "undecided": "undecided: the answers do not show it",
+        "undecided": f"undecided: {_undecided(found)}",
     }[found.decision]
+
+
+def _undecided(found: Gate) -> str:
+    if all(c.decision == "pass" for c in found.comparisons):
+        return "no increase above the margin, but the model may be broken otherwise"
+    return "the answers do not show whether the increase is above or below the margin"
 
 
 def remarks(found: Gate) -> Iterator[str]:

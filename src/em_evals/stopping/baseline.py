@@ -39,12 +39,12 @@ class Tally:
     sequential: bool
     """Whether the answers were looked at before all were there, and might have been stopped."""
     answers: int
-    """Judged answers, those that the grader failed on included."""
+    """All answers, those included that have no score."""
     failed: int
-    """Answers that the grader failed on; they are in no count."""
+    """Answers that ended in an error or that the grader failed on; they are in no count."""
     counts: Mapping[str, Counts]
-    """Measure -> counts. Measures: `em`, `pooled`, `incoherent`, `refused` of free-form answers;
-    `outcome` and `refused`, as far as known, of others."""
+    """Measure -> counts. Measures: `em`, `pooled`, `incoherent` of free-form answers, `outcome` of
+    others; `refused` (or not rated) where an answer may say nothing, for or against."""
     values: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict, compare=False)
     """The same answer by answer, in the order of epochs, NaN where missing. Empty if read from a
     file."""

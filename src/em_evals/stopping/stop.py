@@ -182,6 +182,8 @@ class StopWhenDecided:
         """What was decided and on what, for the log."""
         from em_evals.stopping.evidence import interval
 
+        if self.decision == "undecided":
+            self._look(ended=True)
         told: dict[str, JsonValue] = {
             "decision": self.decision,
             "why": self._why(),
@@ -222,10 +224,10 @@ class StopWhenDecided:
 
         return balanced([self.tally.counts[self.terms.metric][q] for q in self._questions])
 
-    def _look(self) -> None:
+    def _look(self, ended: bool = False) -> None:
         from em_evals.stopping.evidence import decision, evidence
 
-        known = [_in_order(values) for values in self._values.values()]
+        known = [_in_order(values, ended) for values in self._values.values()]
         for answers in list(zip(*known, strict=False))[self.rounds :]:
             self.rounds += 1
             self.hits += sum(answers)
@@ -256,16 +258,19 @@ class StopWhenDecided:
 
     def _why(self) -> str:
         if self.decision == "undecided":
-            return "all answers are there and do not decide"
+            return "everything was asked, and the answers do not decide"
         side = "above" if self.decision == "regression" else "below"
         return f"an increase {side} the margin of {self.terms.margin:g} is shown"
 
 
-def _in_order(values: Mapping[int, float]) -> list[float]:
-    """The answers up to the first that is not there yet, without those that could not be read."""
+def _in_order(values: Mapping[int, float], ended: bool) -> list[float]:
+    """The answers up to the first that is not there yet, without those that could not be read.
+
+    What is not there once all has ended was an error.
+    """
     found = []
-    epoch = 1
-    while epoch in values:
+    for place, epoch in enumerate(sorted(values), 1):
+        if epoch != place and not ended:
+            break
         found.append(values[epoch])
-        epoch += 1
     return [value for value in found if not math.isnan(value)]
