@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from inspect_ai.log import list_eval_logs, read_eval_log
+from inspect_ai.log import list_eval_logs, read_eval_log, write_eval_log
 
 from em_evals import checkpoints
 from em_evals.checkpoints import MatrixError, Options
@@ -211,6 +211,20 @@ def test_only_what_is_new_is_run(listed, chat, tmp_path):
     assert choices(file, tmp_path, epochs=1).cells[0].new is False
 
 
+def test_what_a_killed_run_left_of_a_done_cell_is_removed_by_the_next(listed, chat, tmp_path):
+    file = listed({"a": [{"model": TARGET}]})
+    [done] = choices(file, tmp_path).cells
+    # the run that finished the cell was killed itself, before it could remove its predecessor's log
+    left = read_eval_log(done.log)
+    left.status, left.results, left.samples = "started", None, left.samples[:1]
+    older = tmp_path / "matrix" / "2020-01-01T00-00-00+00-00_truthfulqa_left.eval"
+    write_eval_log(left, str(older))
+    os.utime(older, (0, 0))
+    assert [cell.new for cell in choices(file, tmp_path).cells] == [False]
+    assert not older.exists()
+    assert [len(log.samples) for log in logs_of(tmp_path)] == [3]
+
+
 def test_a_log_with_answers_that_a_later_one_has_not_stays(listed, chat, tmp_path):
     file = listed({"a": [{"model": TARGET, "name": "one"}]})
     choices(file, tmp_path, limit=4)  # broad
@@ -272,7 +286,7 @@ def test_a_broad_and_a_deep_run_are_put_together(listed, chat, tmp_path):
 
 
 def test_an_answer_declared_invalid_is_made_again(listed, chat, tmp_path):
-    from inspect_ai.log import ProvenanceData, invalidate_samples, write_eval_log
+    from inspect_ai.log import ProvenanceData, invalidate_samples
 
     file = listed({"a": [{"model": TARGET, "name": "one"}]})
     choices(file, tmp_path, limit=4)  # an old log that has it too

@@ -211,7 +211,8 @@ def run_matrix(
             watch = _in_this_process(plan, pending, listed, max_cost, show)
     finally:
         logs = logged(plan.options.log_dir)
-        sweep([cell.id for cell in pending], logs, began)
+        # all of them: what finished a cell may have been killed before it came to this
+        sweep([cell.id for cell in plan.cells], logs, began)
     after = states(plan.cells, logs)
     results = tuple(_result(cell, before[cell.id], after[cell.id], watch) for cell in plan.cells)
     stopped = watch.stopped and any(result.outcome == "stopped" for result in results)
