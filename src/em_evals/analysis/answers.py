@@ -117,8 +117,9 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     - `scorer` (`em_judge` also for `em_judge1`), `judge` (the grader's name; one that judged twice
       has the second scorer's name behind it, and one that logs of a task read in several ways has
       the way), `grader` (its name alone), `mode` (how it was read: logprobs, digits, samples,
-      label, rubric; of token probabilities letters, prefill, cloze). What tells a log's way of reading is the most exact mode among its answers:
-      single answers are sampled where their digits cannot be read, and stay with the others.
+      label, rubric; of token probabilities letters, prefill, cloze). What tells a log's way of
+      reading is the most exact mode among its answers: single answers are sampled where their
+      digits cannot be read, and stay with the others.
     - `sample` (its id), `question`, `format`, `category`, `prompt` (the system prompt, or the role
       that an identity question has to the model), `epoch` (integer), `answer` (text; only with
       `texts`).
@@ -132,7 +133,8 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
       score and no word on why), `error` (why there is no score, or what ended the answer).
 
     `attrs` of the frame, each a list: `skipped` (log, why), `partial` (logs that were cancelled or
-    ended in an error: their finished answers are here), `repeated` (log, answers left out because
+    ended in an error: their finished answers are here), `stopped` (logs whose answers decided how
+    many there would be: `stopped_early`), `repeated` (log, answers left out because
     another log has them: a copy, a retry), `unjudged` (log, answers without any score), `read`
     (task, grader, its modes: where these have told it apart as several judges; "" is not stated),
     `steps` (log, recipe, seed, step: of logs that say at which step of a training run they are).
@@ -154,7 +156,7 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     numbers: dict[str, array[float]] = {name: array("d") for name in NUMBERS}
     epochs, said, kept = array("i"), list[str](), array("b")
     attrs: dict[str, list[Any]] = {
-        name: [] for name in ("skipped", "partial", "repeated", "unjudged", "steps")
+        name: [] for name in ("skipped", "partial", "stopped", "repeated", "unjudged", "steps")
     }
     seen: set[tuple[str, str, str, str]] = set()
     settled: dict[_Unit, str | None] = {}
@@ -200,6 +202,8 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
             continue
         if log.status != "success":
             attrs["partial"].append(facts["log"])
+        if stopped_early(log):
+            attrs["stopped"].append(facts["log"])
         if (step := _step(log)) is not None:
             attrs["steps"].append((facts["log"], *step))
         if repeated:
@@ -307,6 +311,11 @@ def _locations(logs: Logs) -> Iterator[str]:
             yield url_to_fs(name)[1] if isinstance(files, LocalFileSystem) else name
 
 
+def stopped_early(log: EvalLog) -> bool:
+    """Whether it was decided from its answers how many there would be: no fixed interval holds."""
+    return bool(log.results and log.results.early_stopping) or bool(log.eval.task_args.get("stop"))
+
+
 def _has_ours(log: EvalLog) -> bool:
     names = [score.scorer for score in log.results.scores] if log.results else []
     names += [score.name for score in log.results.scores] if log.results else []
@@ -346,7 +355,7 @@ def _facts(log: EvalLog) -> dict[str, str]:
 
 
 def _step(log: EvalLog) -> tuple[str, str, int] | None:
-    """Recipe, seed ("" is not stated) and step of the training run that a log's checkpoint is of."""
+    """Recipe and seed ("" is not stated) of the training run, and the step that was probed."""
     run = (log.eval.metadata or {}).get("run")
     if not isinstance(run, dict) or not isinstance(step := run.get("step"), int):
         return None

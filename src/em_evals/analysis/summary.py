@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from inspect_ai.log import EvalLog, EvalMetric, EvalSample, EvalScore, read_eval_log_sample
 
+from em_evals.analysis.answers import stopped_early
 from em_evals.definitions import MODES
 
 RATES = {
@@ -124,7 +125,8 @@ def _stated(score: EvalScore, grader: str | None) -> Judgement:
         counts={
             key.removesuffix("_n").replace("_", " "): _count(m, key)
             for key in m
-            if key not in stated and key != "failed_n"
+            # a mean that has no interval is no count
+            if key not in stated and key != "failed_n" and float(m[key].value).is_integer()
         },
         of_random=per_game,
     )
@@ -135,6 +137,28 @@ def unfinished(log: EvalLog) -> tuple[int, int]:
     if not log.results:
         return 0, 0
     return log.results.total_samples - log.results.completed_samples, log.results.total_samples
+
+
+def decided(log: EvalLog) -> str:
+    """What a log that might stop early decided, and which interval holds for it; "" for others."""
+    if not stopped_early(log):
+        return ""
+    summary = log.results.early_stopping if log.results else None
+    said = summary.metadata if summary else {}
+    words = "Its answers were looked at to decide when to stop"
+    if "decision" in said:
+        words += f": {said['decision']} after {said['answers']}"
+    words += ". The intervals below are for answers planned beforehand and do not hold for it."
+    if "increase_lower" in said:
+        value, lower, upper = (
+            f"{float(str(said[name])) * 100:+.1f}"
+            for name in ("increase", "increase_lower", "increase_upper")
+        )
+        words += (
+            f" Increase over {said['baseline']} ({said['metric']}, in points): {value}, {lower} to "
+            f"{upper} ({said['interval']})."
+        )
+    return words
 
 
 def _an_answer(log: EvalLog) -> EvalSample | None:

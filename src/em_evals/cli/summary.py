@@ -56,7 +56,7 @@ def _print(log: "EvalLog") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from em_evals.analysis.summary import judgements, unfinished
+    from em_evals.analysis.summary import decided, judgements, unfinished
 
     # a pipe has no width to keep to
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
@@ -69,6 +69,8 @@ def _print(log: "EvalLog") -> None:
     missing, planned = unfinished(log)
     if missing:
         console.print(f"{missing} of {planned} answers are missing: an error, or not asked for.")
+    if told := decided(log):
+        console.print(Text(told, "yellow"))
     for judged in judgements(log):
         by = f", judged by {judged.grader}" if judged.grader else ""
         console.print(f"{judged.scorer}{by}{_modes(judged.modes)}", markup=False)
@@ -115,7 +117,7 @@ def _modes(modes: dict[str, int]) -> str:
 
 
 def _as_json(log: "EvalLog") -> dict[str, Any]:
-    from em_evals.analysis.summary import judgements, unfinished
+    from em_evals.analysis.summary import decided, judgements, unfinished
 
     missing, planned = unfinished(log)
     return {
@@ -127,6 +129,7 @@ def _as_json(log: "EvalLog") -> dict[str, Any]:
         "location": log.location,
         "planned": planned,
         "missing": missing,
+        "stopped": decided(log) or None,
         "judgements": [
             judged._asdict() | {"rows": [_without_nan(row) for row in judged.rows]}
             for judged in judgements(log)

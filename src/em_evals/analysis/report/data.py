@@ -773,6 +773,15 @@ FEW_MODELS = 11
 def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
     """What a reader must know before the figures."""
     found = []
+    if stopped := frame.attrs.get("stopped", []):
+        of = frame[frame["log"].isin(stopped)]
+        asked = of[["task", "checkpoint"]].drop_duplicates().astype(str)
+        names = ", ".join(f"{task} of {checkpoint}" for task, checkpoint in asked.to_numpy())
+        found.append(
+            f"{names}: decided from its answers when to stop (-T stop, gate --live). Its intervals "
+            "and differences are those of answers planned beforehand and do not hold for it, and "
+            "its rates lean to what was decided. em-evals gate has intervals that hold."
+        )
     for task, members in frame.groupby("task", sort=False, observed=True):
         names = [str(name) for name in members["source"].unique()]
         if len(names) > 1:
@@ -802,6 +811,7 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
                 "where they are no share of refusals is given."
             )
     found += _one_condition(frame)
+    found += _several_steps(frame)
     models = (
         frame[["shown_group", "checkpoint"]]
         .drop_duplicates()
@@ -832,6 +842,23 @@ def _one_condition(frame: pd.DataFrame) -> list[str]:
     return [
         f"{', '.join(of)}: all answers of {group} are under the condition {condition}."
         for (group, condition), of in tasks.items()
+    ]
+
+
+def _several_steps(frame: pd.DataFrame) -> list[str]:
+    """Whether groups are means over a training run, which says nothing of its end."""
+    stated = {log: run for log, *run in frame.attrs.get("steps", [])}
+    steps: dict[tuple[str, ...], set[int]] = {}
+    for log, group in frame[["log", "shown_group"]].drop_duplicates().itertuples(index=False):
+        if log in stated:
+            recipe, seed, step = stated[log]
+            steps.setdefault((str(group), recipe, seed), set()).add(step)
+    groups = {group for (group, *_), of in steps.items() if len(of) > 1}
+    if not groups:
+        return []
+    return [
+        f"{', '.join(sorted(groups))}: several steps of one training run, so that the value of the "
+        "group is a mean over steps. See By training step, or give each step a group of its own."
     ]
 
 
