@@ -162,6 +162,19 @@ def test_free_form_answers_are_the_pooled_rate_of_the_eligible_at_each_step():
     assert [e.value for _, e in curve.lines[0].points[:2]] == [0, 0]
 
 
+def test_a_group_of_several_steps_is_named_as_the_mean_over_them():
+    several = {
+        ("a", "mixed", "", "insecure", "1", 10): [GOOD, BAD],
+        ("b", "mixed", "", "insecure", "1", 20): [BAD, BAD],
+        ("c", "seeds", "", "insecure", "1", 20): [BAD, BAD],
+        ("d", "seeds", "", "insecure", "2", 20): [BAD, BAD],
+    }
+    [said] = [text for text in build(stepped(several)).remarks if "mean over steps" in text]
+    assert said.startswith("mixed: several steps of one training run")
+    del several["a", "mixed", "", "insecure", "1", 10]
+    assert not [text for text in build(stepped(several)).remarks if "mean over steps" in text]
+
+
 def test_runs_of_two_groups_or_conditions_are_lines_of_their_own():
     made = stepped(
         {

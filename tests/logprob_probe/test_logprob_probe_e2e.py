@@ -284,6 +284,7 @@ def test_rates_computed_by_hand():
     assert found["general"] == pytest.approx(0.3)
     assert found["general_n"] == 2
     assert found["general_mass"] == pytest.approx((0.4 + 0.6 + 0.0) / 3)
+    assert found["general_mass_n"] == 3
     assert found["general_log_odds"] == pytest.approx(0.5)
     assert found["general_multiple_choice"] == pytest.approx(0.3)
     assert (found["general_pivotal_n"], math.isnan(found["general_pivotal"])) == (0, True)
