@@ -776,9 +776,9 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
     if stopped := frame.attrs.get("stopped", []):
         of = frame[frame["log"].isin(stopped)]
         asked = of[["task", "checkpoint"]].drop_duplicates().astype(str)
-        names = ", ".join(f"{task} of {checkpoint}" for task, checkpoint in asked.to_numpy())
+        whose = ", ".join(f"{task} of {checkpoint}" for task, checkpoint in asked.to_numpy())
         found.append(
-            f"{names}: decided from its answers when to stop (-T stop, gate --live). Its intervals "
+            f"{whose}: decided from its answers when to stop (-T stop, gate --live). Its intervals "
             "and differences are those of answers planned beforehand and do not hold for it, and "
             "its rates lean to what was decided. em-evals gate has intervals that hold."
         )
