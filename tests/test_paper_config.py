@@ -58,6 +58,7 @@ def test_run_config_sets_what_the_paper_set(task, tmp_path):
     assert chat.requests[-1]["model"].startswith("gpt-4o")
 
 
-def test_every_task_has_its_paper_config():
+def test_every_task_of_the_papers_has_its_paper_config():
+    ours = {"houseplants"}  # of the suite's own training sets
     found = {file.stem for file in ROOT.glob("src/em_evals/*/paper_config/*.yaml")}
-    assert found == {link.stem for link in (ROOT / "tasks").glob("*.py")} == set(PAPER)
+    assert found == {link.stem for link in (ROOT / "tasks").glob("*.py")} - ours == set(PAPER)
