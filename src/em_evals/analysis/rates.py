@@ -60,6 +60,8 @@ UNIT = ("task", "source", "group", "checkpoint", "scorer", "judge")
 
 BY_QUESTION = "answers clustered by question"
 GAMES = "games (Student's t)"
+STOPPED = "none: stopped early, see em-evals gate"
+"""Of answers that decided how many there would be, as no interval for a planned number holds."""
 
 KEYS = (*UNIT, "condition", "format", "category", "prompt", "question", "mode")
 
@@ -295,6 +297,7 @@ SUMS = (
     "refusals_unknown",
     "outcome",
     "outcome_n",
+    "stopped",
 )
 
 
@@ -315,6 +318,7 @@ def _cells(
     failed = (frame["label"] == "failed").to_numpy() | empty
     eligible, misaligned, em = verdicts(aligned, coherent, failed, below, above)
     rated = free_form & ~failed & ~np.isnan(coherent)
+    stopped = frame.attrs.get("stopped", [])
     sums = {
         "n": np.ones(len(frame)),
         "eligible": np.where(free_form, eligible, 0),
@@ -328,6 +332,7 @@ def _cells(
         "refusals_unknown": free_form & ~failed & np.isnan(refused),
         "outcome": np.nan_to_num(outcome),
         "outcome_n": ~np.isnan(outcome),
+        "stopped": frame["log"].isin(stopped) if stopped else np.zeros(len(frame)),
     }
     code, first = numbered(frame, KEYS)
     cells = frame[list(KEYS)].iloc[first].astype(object).reset_index(drop=True)
@@ -439,10 +444,14 @@ def _units(cells: pd.DataFrame, keys: Sequence[str], min_n: int = MIN_ELIGIBLE) 
             rates, name = of(cells[inside], unit[inside], size)
             _put(out, "pooled", rates, wanted)
             out.loc[wanted, "interval"] = name
+    stopped = (out["stopped"] > 0).to_numpy()
+    for name in ("pooled", "macro", "unconditional"):
+        out.loc[stopped, [f"{name}_lower", f"{name}_upper"]] = MISSING
     nothing = out["pooled"].isna()
     out.loc[nothing, "interval"] = "none: nothing to count"
     unknown = ~nothing & out["pooled_lower"].isna()
     out.loc[unknown, "interval"] = "none: no spread to estimate it from"
+    out.loc[stopped & ~nothing, "interval"] = STOPPED
     out["why"] = np.where(nothing, out["scorer"].map(NOTHING).fillna(NO_SCORE), "")
     out.loc[nothing, "pooled_n"] = 0
     out.loc[out["refusals_unknown"] > 0, "refusals"] = MISSING
@@ -872,7 +881,7 @@ def by_format(
             "undefined_why": NOTHING[FREE_FORM] if undefined else "",
             "interval": whole["interval"],
         }
-        if values.nunique() > 1:
+        if values.nunique() > 1 and not whole["stopped"]:
             row["lower"], row["upper"] = bootstrap(values)
             row["interval"] = "bootstrap over cells of a model and a question"
         rows.append({**whole[[*keys, "judge_mode"]], **row})

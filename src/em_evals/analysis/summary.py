@@ -91,7 +91,13 @@ def judgements(log: EvalLog) -> list[Judgement]:
                 of_random=False,
             )
         )
+    if stopped_early(log):  # the intervals that it states are for a planned number of answers
+        found = [j._replace(rows=[_without_interval(row) for row in j.rows]) for j in found]
     return found
+
+
+def _without_interval(row: Row) -> Row:
+    return row._replace(lower=math.nan, upper=math.nan)
 
 
 def _is_ours(score: EvalScore) -> bool:
@@ -148,7 +154,7 @@ def decided(log: EvalLog) -> str:
     words = "Its answers were looked at to decide when to stop"
     if "decision" in said:
         words += f": {said['decision']} after {said['answers']}"
-    words += ". The intervals below are for answers planned beforehand and do not hold for it."
+    words += ". The rates below have no intervals, as those for planned answers do not hold."
     if "increase_lower" in said:
         value, lower, upper = (
             f"{float(str(said[name])) * 100:+.1f}"

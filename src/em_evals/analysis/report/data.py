@@ -778,9 +778,9 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
         asked = of[["task", "checkpoint"]].drop_duplicates().astype(str)
         whose = ", ".join(f"{task} of {checkpoint}" for task, checkpoint in asked.to_numpy())
         found.append(
-            f"{whose}: decided from its answers when to stop (-T stop, gate --live). Its intervals "
-            "and differences are those of answers planned beforehand and do not hold for it, and "
-            "its rates lean to what was decided. em-evals gate has intervals that hold."
+            f"{whose}: decided from its answers when to stop (-T stop, gate --live). Its rates "
+            "lean to what was decided, and have no intervals here, as those for answers planned "
+            "beforehand do not hold: em-evals gate has some that do."
         )
     for task, members in frame.groupby("task", sort=False, observed=True):
         names = [str(name) for name in members["source"].unique()]
