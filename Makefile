@@ -1,18 +1,21 @@
 # Two commands from a bare clone; both need Python 3.11 or newer with pip, and nothing else.
 #   make demo   probe the embedded model, offline after the install
 #   make test   run the tests
+# With a third, `make test-train`, the tests of training on this machine, which need torch. Where
+# there is no GPU, TORCH=... names a build for the CPU, as others download gigabytes.
 
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := embedded/smollm2-135m-instruct
+TORCH ?= torch>=2.13
 
 # the first Python of 3.11 or newer; PYTHON=... chooses another
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo $$p; break; }; done)
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-train lint clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -46,6 +49,16 @@ demo: $(VENV)/embedded.ready
 
 test: $(VENV)/dev.ready
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# pip, as it finds local builds of torch where uv does not look
+$(VENV)/torch.ready: $(VENV)/dev.ready
+	@$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)'
+	@touch $@
+
+$(VENV)/train.ready: $(VENV)/torch.ready
+
+test-train: $(VENV)/train.ready
+	@$(BIN)/python -m pytest -m train -n 2 --dist loadfile
 
 lint: $(VENV)/dev.ready
 	$(BIN)/ruff check

@@ -76,10 +76,12 @@ class EmbeddedAPI(ModelAPI):
 
     For SmolLM2, answers and logprobs do not depend on how many calls run at once or on what the
     prompt cache holds. Files in other quantisations may round otherwise in other batches:
-    `-M n_parallel=1` with `cache_prompt: false` repeats those too.
+    `-M n_parallel=1` with `cache_prompt: false` repeats those too. So may a few answers with an
+    adapter; `n_parallel` no larger than `n_threads` repeats them, as then no two share a batch.
 
     Args:
-        model_name: A known name, or the path of a `.gguf` file.
+        model_name: A known name, or the path of a `.gguf` file; and behind a colon, where there is
+            one, the path of a LoRA adapter of it, a `.gguf` file too.
         base_url: Not supported.
         api_key: Not used.
         config: Configuration of the model.
@@ -90,8 +92,8 @@ class EmbeddedAPI(ModelAPI):
         n_threads: Cores that the calls are spread over; each call runs on one. All cores if None.
 
     Raises:
-        InputError: The engine is not installed, or the model is neither a known name nor a
-            `.gguf` file that it can load.
+        InputError: The engine is not installed, the model is neither a known name nor a `.gguf`
+            file that it can load, or the adapter is of another model.
         em_evals.sources.SourceError: The file of a known model cannot be had.
     """
 
@@ -113,14 +115,14 @@ class EmbeddedAPI(ModelAPI):
             raise InputError("n_parallel, n_ctx and n_threads must be positive")
         n_ctx += -n_ctx % 256  # the engine's own step
         self._options = EngineOptions(n_parallel, n_ctx, threads)
-        self._file = _file(model_name)
+        self._file, self._adapter = _files(model_name)
         self._calls: Counter[str] = Counter()
         self._acquired: tuple[Engine, Callable[[], None]] | None = None
         self._engine()
 
     def _engine(self) -> Engine:
         # Inspect hands out a closed model again when the same one is asked for
-        self._acquired = self._acquired or acquire(self._file, self._options)
+        self._acquired = self._acquired or acquire(self._file, self._options, self._adapter)
         return self._acquired[0]
 
     def close(self) -> None:
@@ -136,7 +138,7 @@ class EmbeddedAPI(ModelAPI):
 
     def connection_key(self) -> str:
         """Models share connections where they share an engine."""
-        return f"{self._file} {self._options}"
+        return f"{self._file} {self._adapter or ''} {self._options}"
 
     async def generate(
         self,
@@ -240,15 +242,35 @@ def _cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _file(model_name: str) -> Path:
-    if model_name in KNOWN_MODELS:
-        return sources.path(model_name)
-    if model_name.endswith(".gguf"):
-        return Path(model_name).expanduser().absolute()  # Inspect changes directory later
+def _files(model_name: str) -> tuple[Path, Path | None]:
+    """The model's file and its adapter's."""
+    base, adapter = model_name, None
+    known, _, behind = model_name.partition(":")
+    if known in KNOWN_MODELS and behind:
+        base, adapter = known, behind
+    elif ".gguf:" in model_name:
+        base, _, adapter = model_name.partition(".gguf:")
+        base += ".gguf"
+    if adapter is not None and not adapter.endswith(".gguf"):
+        raise InputError(
+            f"embedded/{model_name}: expected the path of a .gguf file after the colon"
+        )
+    return _file(base), _path(adapter) if adapter is not None else None
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser().absolute()  # Inspect changes directory later
+
+
+def _file(name: str) -> Path:
+    if name in KNOWN_MODELS:
+        return sources.path(name)
+    if name.endswith(".gguf"):
+        return _path(name)
     raise InputError(
-        f"embedded/{model_name} is not known. Known are: "
-        + ", ".join(f"embedded/{name}" for name in KNOWN_MODELS)
-        + ", and embedded/PATH.gguf for any GGUF file"
+        f"embedded/{name} is not known. Known are: "
+        + ", ".join(f"embedded/{known}" for known in KNOWN_MODELS)
+        + ", embedded/PATH.gguf for any GGUF file, and either with :ADAPTER.gguf behind it"
     )
 
 

@@ -1,4 +1,4 @@
-"""llama.cpp in this process, through xllamacpp: one loaded engine per file and options.
+"""llama.cpp in this process, through xllamacpp: one loaded engine per file, adapter and options.
 
 An engine is one single-threaded llama.cpp server per core, not one server with many threads.
 llama.cpp's threads wait for each other by spinning, several times per layer, so a busy neighbour
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from em_evals.errors import InputError
+from em_evals.providers._gguf import BASE_SHA256, metadata, sha256
 
 # llama.cpp has an attention kernel for 64 query tokens or more that rounds otherwise than the one
 # for fewer, so an answer would depend on what else is in the batch. Below it, it does not.
@@ -33,7 +34,13 @@ class EngineOptions(NamedTuple):
     n_threads: int
 
 
-def start_server(file: Path, n_parallel: int, n_ctx: int, api_key: str | None = None) -> Any:
+def start_server(
+    file: Path,
+    n_parallel: int,
+    n_ctx: int,
+    api_key: str | None = None,
+    adapter: Path | None = None,
+) -> Any:
     """Load a GGUF file into a new llama.cpp server, which also listens on a free loopback port.
 
     Args:
@@ -41,10 +48,11 @@ def start_server(file: Path, n_parallel: int, n_ctx: int, api_key: str | None = 
         n_parallel: How many requests it answers at once.
         n_ctx: Tokens that each of them may have.
         api_key: What the port asks for. None for a port open to every local process.
+        adapter: A LoRA adapter of that file, in GGUF too; applies to every request.
 
     Raises:
-        InputError: The engine is not installed, there is no such file, it is no GGUF, or the
-            engine cannot load it.
+        InputError: The engine is not installed, there is no such file, it is no GGUF, the engine
+            cannot load it, or the adapter was made for another file.
     """
     try:
         import xllamacpp
@@ -57,8 +65,12 @@ def start_server(file: Path, n_parallel: int, n_ctx: int, api_key: str | None = 
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise InputError(f"embedded model: {file} is not a GGUF file")
+    if adapter is not None:
+        _refuse_foreign(adapter, file)
     params = xllamacpp.CommonParams()
     params.model.path = str(file)
+    if adapter is not None:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
     params.n_parallel = n_parallel
     params.n_ctx = n_ctx * n_parallel  # shared out evenly
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
@@ -79,16 +91,34 @@ def start_server(file: Path, n_parallel: int, n_ctx: int, api_key: str | None = 
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
+        which = f"{file} with {adapter}" if adapter is not None else str(file)
         raise InputError(
-            f"embedded model: {file} cannot be loaded: it is damaged, of an architecture that "
+            f"embedded model: {which} cannot be loaded: it is damaged, of an architecture that "
             f"xllamacpp {xllamacpp.__version__} does not know, or too large for the memory"
         ) from error
+
+
+def _refuse_foreign(adapter: Path, file: Path) -> None:
+    """An adapter on another base gives other answers, or nonsense, and no error.
+
+    Raises:
+        InputError: The file is no adapter, or says that it is for another base.
+    """
+    said = metadata(adapter)
+    if said.get("general.type") != "adapter":
+        raise InputError(f"embedded model: {adapter} is not an adapter, but a model of its own")
+    trained_on = said.get(BASE_SHA256)
+    if trained_on is not None and trained_on != (found := sha256(file)):
+        raise InputError(
+            f"embedded model: {adapter} was trained on another base: on a file of sha256 "
+            f"{trained_on}, and {file} has {found}"
+        )
 
 
 class Engine:
     """A loaded model that answers several threads at once."""
 
-    def __init__(self, file: Path, options: EngineOptions) -> None:
+    def __init__(self, file: Path, options: EngineOptions, adapter: Path | None = None) -> None:
         self.users = 0
         self._api_key = secrets.token_hex()
         n_servers = min(options.n_threads, options.n_parallel)
@@ -99,10 +129,12 @@ class Engine:
                 (options.n_parallel + index) // n_servers,
                 options.n_ctx,
                 self._api_key,
+                adapter,
             )
             for index in range(n_servers)
         ]
         self._calls = [0] * n_servers
+        self._unused = set(range(n_servers))
         self._changed = threading.Condition()
         self._closed = threading.Event()
 
@@ -112,6 +144,7 @@ class Engine:
         with self._changed:
             index = min(range(len(self._calls)), key=self._calls.__getitem__)
             self._calls[index] += 1
+            self._unused.discard(index)
         try:
             yield self._servers[index] if self._servers else None
         finally:
@@ -167,6 +200,10 @@ class Engine:
         self._closed.set()
         with self._changed:
             self._changed.wait_for(lambda: not any(self._calls), timeout)
+            # llama.cpp waits for ever for a server that is told to end before its loop has begun
+            for index in self._unused:
+                self._servers[index].handle_completions({"prompt": "a", "max_tokens": 1})
+            self._unused.clear()
             self._servers.clear()
 
 
@@ -192,18 +229,24 @@ def _joined(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     return completion | {"choices": [choice]}
 
 
-_engines: dict[tuple[Path, EngineOptions], Engine] = {}
+_engines: dict[tuple[Path, EngineOptions, Path | None], Engine] = {}
 _lock = threading.Lock()
 
 
-def acquire(file: Path, options: EngineOptions) -> tuple[Engine, Callable[[], None]]:
+def acquire(
+    file: Path, options: EngineOptions, adapter: Path | None = None
+) -> tuple[Engine, Callable[[], None]]:
     """The process's engine for a file, loaded if it is not, and what to call when done with it.
+
+    A model and its adapters have an engine each: llama.cpp's cache of prompts does not tell apart
+    which adapter a prompt was read with.
 
     Args:
         file: The GGUF file.
         options: What to load it with.
+        adapter: A LoRA adapter of it.
     """
-    key = (file.resolve(), options)
+    key = (file.resolve(), options, adapter and adapter.resolve())
     with _lock:
         engine = _engines.get(key) or Engine(*key)
         _engines[key] = engine
