@@ -14,7 +14,7 @@ def main(folder: str) -> int:
     # everything is on this machine; libraries would look for newer versions
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # threads wait for each other by spinning: tenfold slower beside a busy neighbour, unless briefly
+    # threads wait for each other by spinning, which beside a busy neighbour is tenfold slower
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     run = RunDir(Path(folder))
     try:
