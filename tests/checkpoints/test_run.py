@@ -620,6 +620,15 @@ def test_what_runs_on_this_machine_stays_in_one_process(listed):
     assert sorted(spread) == [["openai", "openai"], ["vllm", "vllm", "vllm"]]
 
 
+def test_weights_on_this_machine_are_let_go_of_once_their_cells_are_done(listed, tmp_path):
+    from em_evals.providers import _engine
+
+    small = {"model": "embedded/smollm2-135m-instruct", "args": {"n_ctx": 1024, "n_parallel": 1}}
+    result = choices(listed({"a": [small]}), tmp_path, limit=1)
+    assert result.exit_status == 0
+    assert _engine._engines == {}
+
+
 def test_importing_is_light():
     code = (
         "import sys; import em_evals.checkpoints; "

@@ -333,12 +333,15 @@ def _eval(
     """
     from inspect_ai import eval_set
 
+    if plan.options.prices is None:
+        _tell_inspect_of_weights(models_of(plan))
     for batch in _batches(cells):
         if not may_go_on():
             return
         # prints of libraries must not get between the lines of --json
         with contextlib.redirect_stdout(sys.stderr):
-            ready = _tasks(plan.grader, batch, watch)
+            loaded: dict[str, Model] = {}
+            ready = _tasks(plan.grader, batch, loaded, watch)
             # only now, as Inspect announces the hooks that are there before its first model
             from em_evals.checkpoints import identity
 
@@ -364,14 +367,18 @@ def _eval(
                 for cell in batch:
                     watch({"kind": "error", "cell": cell.id, "error": said(error)})
                 continue
+            finally:
+                _free(loaded)
             if len(logs) < len(ready):  # Inspect took the interrupt for itself
                 raise KeyboardInterrupt
 
 
 def _tasks(
-    grader: Grader | None, cells: Sequence[Cell], watch: Callable[[Event], None]
+    grader: Grader | None,
+    cells: Sequence[Cell],
+    loaded: dict[str, "Model"],
+    watch: Callable[[Event], None],
 ) -> "list[Task]":
-    loaded: dict[str, Model] = {}
     ready: list[Task] = []
     for cell in cells:
         try:
@@ -380,6 +387,23 @@ def _tasks(
         except Exception as error:  # such as a missing key: the other cells can go on
             watch({"kind": "error", "cell": cell.id, "error": said(error)})
     return ready
+
+
+def _tell_inspect_of_weights(models: Sequence[str]) -> None:
+    """Have Inspect know of models whose weights are here, as it loads those that it looks up."""
+    from inspect_ai.model import ModelInfo, set_model_info
+
+    for model in models:
+        if runs_here(model):
+            set_model_info(model, ModelInfo())
+
+
+def _free(loaded: Mapping[str, "Model"]) -> None:
+    """Let go of weights on this machine, which the next batch's would come on top of."""
+    for model in loaded.values():
+        if runs_here(str(model)):
+            with contextlib.suppress(RuntimeError):  # a provider that closes in another way
+                model.api.close()
 
 
 # -- in this process
