@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from em_evals.analysis.answers import NOTHING, answers, locations
+from em_evals.analysis.answers import NOTHING, answers, locations, stopped_early
 from em_evals.analysis.rates import FREE_FORM, family_of
 from em_evals.deception.dataset import STANDARD
 from em_evals.deception.scorer import AGGREGATE
@@ -231,8 +231,7 @@ def _began(log: str) -> tuple[str, bool]:
     from inspect_ai.log import read_eval_log
 
     header = read_eval_log(log, header_only=True)
-    stopped = bool(header.results and header.results.early_stopping)
-    return header.eval.created, stopped or bool(header.eval.task_args.get("stop"))
+    return header.eval.created, stopped_early(header)
 
 
 def _of_judge(frame: pd.DataFrame, judge: str | None) -> pd.DataFrame:
