@@ -12,6 +12,7 @@ from em_evals.cli.export import export
 from em_evals.cli.finetune import finetune
 from em_evals.cli.gate import baseline, gate
 from em_evals.cli.import_ import import_
+from em_evals.cli.judge import judge
 from em_evals.cli.machiavelli import machiavelli
 from em_evals.cli.rejudge import rejudge
 from em_evals.cli.report import report
@@ -30,6 +31,7 @@ COMMANDS = (
     finetune,
     gate,
     import_,
+    judge,
     machiavelli,
     rejudge,
     report,

@@ -1,0 +1,11 @@
+"""`em-evals judge`: graders, trained, measured and compared."""
+
+import click
+
+
+@click.group()
+def judge() -> None:
+    """Train, measure and compare graders.
+
+    Exit status: 0 done, 2 usage or data error.
+    """
