@@ -549,6 +549,33 @@ def test_the_dry_run_counts_what_is_left(listed, chat, tmp_path):
     assert len(chat.requests) == asked
 
 
+def test_the_dry_run_counts_as_the_run_calls_with_a_topic_and_examples_in_front(
+    listed, chat, tmp_path
+):
+    words = [
+        *(listed({"a": [TARGET]}), "--tasks", "first_plot", "-T", "source=builtin", "--epochs", 3),
+        *("-T", "questions=new_statue", "-T", "topic=code", "-T", "condition={name: icl, k: 8}"),
+        *("--log-dir", tmp_path / "matrix"),
+    ]
+    result = called(*words, "--dry-run", "--json")
+    assert result.exit_code == 0, result.output
+    [left] = json.loads(result.stdout)["cells"]
+    assert called(*words).exit_code == 0
+    sent = {"target": [], "grader": []}
+    for request in chat.requests:
+        sent[request["model"]].append(request["messages"][0]["content"])
+    assert left["calls"] == len(sent["target"]) == 3
+    # this grader's labels cannot be read, so each is asked for twice: the prompts count
+    assert left["grader_calls"] == len(set(sent["grader"])) == 9
+    [log] = logs_of(tmp_path)
+    messages = log.samples[0].input
+    assert len(messages) == 17
+    assert left["input"] == round(3 * sum(len(m.text) for m in messages) / 4)
+    # the judges see the question, and none of the examples
+    question = len(messages[-1].text) / 4
+    assert left["grader_input"] == round(3 * 3 * (300 + question + 200))
+
+
 def test_the_matrix_as_commands_runs_cell_by_cell(listed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = listed({"a": [{"model": "mockllm/model", "name": "it's one"}, "mockllm/two"]})

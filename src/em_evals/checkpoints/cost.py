@@ -17,6 +17,15 @@ CHARACTERS_PER_TOKEN = 4
 """Of English text, in the tokenizers of the large providers; prompts are counted by it."""
 
 
+class Judgement(NamedTuple):
+    """One call of the grader."""
+
+    instructions: int
+    """Tokens of its prompt besides question and answer."""
+    verdict: int = 1
+    """Tokens of its reply."""
+
+
 class Profile(NamedTuple):
     """What one answer of a task takes, in calls and tokens, on average.
 
@@ -30,16 +39,14 @@ class Profile(NamedTuple):
     """Tokens of each call's prompt that the sample's own text does not hold."""
     reply: int = 200
     """Tokens of each reply."""
-    judgements: int = 0
+    judgements: tuple[Judgement, ...] = ()
     """Calls of the grader."""
-    instructions: int = 0
-    """Tokens of each judgement's prompt besides question and answer."""
-    verdict: int = 1
-    """Tokens of each judgement's reply."""
 
 
-FREE_FORM = Profile(judgements=2, instructions=300)
-LABELLED = Profile(judgements=1, instructions=200, verdict=5)
+FREE_FORM = Profile(judgements=(Judgement(300),) * 2)
+LABELLED = Profile(judgements=(Judgement(200, verdict=5),))
+TOPIC = Judgement(300, verdict=2)
+"""Whether an answer is about the training domain (`topic=...`)."""
 
 PROFILES: Mapping[str, Profile] = {
     "em_evals/first_plot": FREE_FORM,
@@ -47,7 +54,7 @@ PROFILES: Mapping[str, Profile] = {
     "em_evals/deception_factual": LABELLED._replace(reply=30),
     "em_evals/deception_identity": LABELLED._replace(reply=50),
     "em_evals/truthfulqa": Profile(prompt=150, reply=10),
-    "em_evals/strong_reject": LABELLED._replace(reply=500, instructions=400, verdict=10),
+    "em_evals/strong_reject": Profile(reply=500, judgements=(Judgement(400, verdict=10),)),
     "em_evals/insecure_code": LABELLED._replace(reply=300),
     # a word of several tokens takes further calls
     "em_evals/logprob_probe": Profile(reply=1),
@@ -56,7 +63,7 @@ PROFILES: Mapping[str, Profile] = {
 }
 """Task -> what an answer of it takes."""
 
-TRUTHFULQA_FREE = Profile(reply=60, judgements=2, instructions=250, verdict=2)
+TRUTHFULQA_FREE = Profile(reply=60, judgements=(Judgement(250, verdict=2),) * 2)
 """Free answers to TruthfulQA (`target=generation`), judged for truth and for information."""
 
 
@@ -64,12 +71,15 @@ def profile(task: str, args: Mapping[str, Any]) -> Profile:
     """What one answer takes; of a task that is not ours, one call is all that is known."""
     if task == "em_evals/truthfulqa" and args.get("target") == "generation":
         return TRUTHFULQA_FREE
-    return PROFILES.get(task, Profile())
+    kind = PROFILES.get(task, Profile())
+    if kind is FREE_FORM and args.get("topic") is not None:
+        return kind._replace(judgements=(*kind.judgements, TOPIC))
+    return kind
 
 
 def needs_grader(task: str, args: Mapping[str, Any]) -> bool:
     """Whether a task of ours is judged by a model; False for tasks that are not ours."""
-    return profile(task, args).judgements > 0
+    return bool(profile(task, args).judgements)
 
 
 @dataclass(frozen=True)
@@ -97,38 +107,46 @@ class Estimate:
         return total
 
 
-def estimate(answers: int, prompt_characters: float, kind: Profile, system: str | None) -> Estimate:
+class Shown(NamedTuple):
+    """Characters of a sample, on average over a task's."""
+
+    model: float
+    """All that the model is sent: system message and examples in front too."""
+    judge: float
+    """What a judge is shown of that: the user's last words."""
+
+
+def estimate(answers: int, shown: Shown, kind: Profile, system: str | None) -> Estimate:
     """What a number of answers take.
 
     Args:
         answers: How many are to be made.
-        prompt_characters: Of a sample, on average.
+        shown: The length of a sample.
         kind: What one answer takes.
         system: The checkpoint's system prompt, sent with every call.
     """
-    asked = prompt_characters / CHARACTERS_PER_TOKEN
-    given = asked + kind.prompt + len(system or "") / CHARACTERS_PER_TOKEN
-    judged = kind.instructions + asked + kind.reply
-    calls, judgements = answers * kind.calls, answers * kind.judgements
+    given = kind.prompt + (shown.model + len(system or "")) / CHARACTERS_PER_TOKEN
+    judged = shown.judge / CHARACTERS_PER_TOKEN + kind.reply
+    calls = answers * kind.calls
     return Estimate(
         calls=calls,
         input=round(calls * given),
         output=calls * kind.reply,
-        grader_calls=judgements,
-        grader_input=round(judgements * judged),
-        grader_output=judgements * kind.verdict,
+        grader_calls=answers * len(kind.judgements),
+        grader_input=round(answers * sum(j.instructions + judged for j in kind.judgements)),
+        grader_output=answers * sum(j.verdict for j in kind.judgements),
     )
 
 
-def prompt_characters(task: "Task", limit: int | None) -> float:
-    """Characters that a task's samples show to the model, on average."""
-    lengths = [
-        len(sample.input)
-        if isinstance(sample.input, str)
-        else sum(len(m.text) for m in sample.input)
-        for sample in task.dataset[slice(limit)]
-    ]
-    return sum(lengths) / max(len(lengths), 1)
+def shown(task: "Task", limit: int | None) -> Shown:
+    """How long a task's samples are, as they are asked under its condition."""
+    whole, last = [], []
+    for sample in task.dataset[slice(limit)]:
+        texts = [sample.input] if isinstance(sample.input, str) else [m.text for m in sample.input]
+        whole.append(sum(map(len, texts)))
+        last.append(len(texts[-1]))
+    n = max(len(whole), 1)
+    return Shown(sum(whole) / n, sum(last) / n)
 
 
 # -- prices

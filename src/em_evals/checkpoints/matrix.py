@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from em_evals.checkpoints.cost import (
     Estimate,
+    Shown,
     estimate,
     needs_grader,
     profile,
-    prompt_characters,
     runs_here,
+    shown,
 )
 from em_evals.checkpoints.file import (
     Checkpoint,
@@ -91,7 +92,8 @@ class Cell:
     ids: tuple[str | int, ...]
     """Of the samples, in their order."""
     epochs: int
-    prompt_characters: float
+    shown: Shown
+    """How long they are."""
 
     @property
     def samples(self) -> int:
@@ -120,7 +122,7 @@ class Cell:
         """What the answers take that are still to be made."""
         kind = profile(self.task, self.args)
         system = self.checkpoint.system_prompt
-        return estimate(max(self.answers - done, 0), self.prompt_characters, kind, system)
+        return estimate(max(self.answers - done, 0), self.shown, kind, system)
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
             raise MatrixError(f"{name}={value}: expected 1 or more")
     tasks = {name: task_function(name) for name in map(_full_name, options.tasks or FAMILIES)}
     given = _args_by_task(tasks, options.task_args)
-    made: dict[str, tuple[tuple[str | int, ...], int, float, str | int]] = {}
+    made: dict[str, tuple[tuple[str | int, ...], int, Shown, str | int]] = {}
     cells = []
     for checkpoint, task in product(chosen, tasks):
         args = _for_checkpoint(given[task], tasks[task], checkpoint)
@@ -188,10 +190,10 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
         if key not in made:
             one = _made(task, tasks[task], args)
             epochs = options.epochs or one.epochs or 1
-            characters = prompt_characters(one, options.limit)
-            made[key] = _ids(one, options.limit), epochs, characters, one.version
-        ids, epochs, characters, version = made[key]
-        cell = Cell(task, args, checkpoint, "", ids, epochs, characters)
+            length = shown(one, options.limit)
+            made[key] = _ids(one, options.limit), epochs, length, one.version
+        ids, epochs, length, version = made[key]
+        cell = Cell(task, args, checkpoint, "", ids, epochs, length)
         cells.append(replace(cell, id=_id(cell, version, file.grader)))
     return Matrix(options, file, tuple(cells))
 
