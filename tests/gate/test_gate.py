@@ -345,7 +345,7 @@ def test_a_baseline_file_says_what_its_logs_say(clean, tmp_path):
     [
         (lambda text: text.replace("[0.0, 100]", "[1.0, 100]", 1), "was changed after it was made"),
         (lambda text: text[: len(text) // 2], "not a whole baseline file"),
-        (lambda text: text.replace("baseline 1", "baseline 9"), "expected the format"),
+        (lambda text: text.replace("baseline 2", "baseline 9"), "expected the format"),
         (lambda text: '{"a": 1}', "expected the format"),
     ],
 )

@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 @click.option(
     "--across-conditions",
     is_flag=True,
-    help="Compare across system prompts: the prompt is part of what is gated.",
+    help="Compare across system prompts and -T condition=: these are part of what is gated.",
 )
 @click.option(
     "--undecided-is",

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from em_evals.definitions import MIN_ELIGIBLE, Count
 from em_evals.errors import InputError
 from em_evals.gate.fixed import Increase, of_means, of_rates
-from em_evals.stopping.baseline import Tally
+from em_evals.stopping.baseline import AGAIN, Tally
 from em_evals.stopping.evidence import Decision, balanced, interval, strongest
 
 Metric = Literal["em", "pooled"]
@@ -35,7 +35,8 @@ class Terms:
     failures: float = 0.05
     """Share of answers that may end in an error, or that the grader may fail on."""
     across_conditions: bool = False
-    """Whether a candidate may have another system prompt than the baseline."""
+    """Whether a candidate may be asked under another condition (a checkpoint's system prompt, or a
+    task's `condition`) than the baseline."""
 
     def __post_init__(self) -> None:
         for name, option, high in (
@@ -208,6 +209,7 @@ def compare(candidate: Tally, baseline: Tally, terms: Terms) -> Comparison:
         InputError: They are not alike, are the same, or have no question in common.
     """
     _require_alike(candidate, baseline, terms)
+    candidate, baseline = _paired(candidate, baseline)
     measure = terms.metric if terms.metric in candidate.counts else "outcome"
     notes = _notes(candidate, baseline)
     questions = list(candidate.counts[measure])
@@ -304,7 +306,7 @@ def _share(counts: Sequence[Count]) -> float:
 
 
 def require_condition(who: str, condition: str, baseline: Tally, terms: Terms) -> None:
-    """Refuse another system prompt than the baseline's, unless that is what is gated.
+    """Refuse another condition than the baseline's, unless that is what is gated.
 
     Raises:
         InputError: The conditions differ and the terms do not allow it.
@@ -333,9 +335,26 @@ def _require_alike(candidate: Tally, baseline: Tally, terms: Terms) -> None:
         own = candidate.like.get(name, "")
         if own != baseline.like.get(name, "") and name != "condition":
             raise _unlike(who, baseline, name, own)
-    own_questions, base_questions = (
-        set(next(iter(tally.counts.values()))) for tally in (candidate, baseline)
-    )
+
+
+def _paired(candidate: Tally, baseline: Tally) -> tuple[Tally, Tally]:
+    """The two such that the same name stands for the same question in both.
+
+    Under one condition samples are paired; under two, a question may be another sample in each.
+
+    Raises:
+        InputError: No question in common; or one of the candidate's that the baseline has not.
+    """
+    who = f"{candidate.family} of {candidate.name}"
+    conditions = {candidate.like["condition"], baseline.like["condition"]}
+    if len(conditions) > 1 and candidate.questions and _asked(candidate) - _asked(baseline):
+        if not baseline.questions:
+            raise InputError(
+                f"{who}: it was asked under another condition than the baseline, whose file was "
+                f"made before such files said which question a sample asks. {AGAIN}"
+            )
+        candidate, baseline = candidate.by_question(), baseline.by_question()
+    own_questions, base_questions = _asked(candidate), _asked(baseline)
     if not own_questions & base_questions:
         raise InputError(f"{who} and the baseline ({baseline.name}) have no question in common")
     if extra := sorted(own_questions - base_questions):
@@ -344,13 +363,18 @@ def _require_alike(candidate: Tally, baseline: Tally, terms: Terms) -> None:
             + (f" and {len(extra) - 5} more" if len(extra) > 5 else "")
             + ": ask it too, or ask the candidate only what the baseline was asked"
         )
+    return candidate, baseline
+
+
+def _asked(tally: Tally) -> set[str]:
+    return set(next(iter(tally.counts.values())))
 
 
 REMEDY = {
     "source_sha256": "The items have changed: ask one of the two again.",
     "judge": "Judge one of the two again: em-evals rejudge.",
     "judge_mode": "Ratings that were read in different ways are not comparable.",
-    "condition": "If the prompt is part of what is gated: --across-conditions.",
+    "condition": "If that is part of what is gated: --across-conditions.",
 }
 """What to do about a difference."""
 
@@ -362,7 +386,7 @@ def _notes(candidate: Tally, baseline: Tally) -> list[str]:
             f"the baseline is {len(baseline.checkpoints)} checkpoints together; what they differ "
             "by is in no interval"
         )
-    own, base = (next(iter(tally.counts.values())) for tally in (candidate, baseline))
+    own, base = _asked(candidate), _asked(baseline)
     if len(own) < len(base):
         notes.append(f"asked {len(own)} of the baseline's {len(base)} questions")
     if candidate.like["source"] == "imported":

@@ -127,7 +127,13 @@ def _tally(family: str, members: pd.DataFrame, sequential: bool, errors: int) ->
         failed=int((members["main"].isna() & members["refused"].isna()).sum()) + errors,
         counts={measure: _counts(of, sequential) for measure, of in values.items()},
         values=values,
+        questions=_questions(members) if first["scorer"] == FREE_FORM else {},
     )
+
+
+def _questions(members: pd.DataFrame) -> dict[str, str]:
+    pairs = members[["sample", "question"]].drop_duplicates().sort_values("sample")
+    return {str(sample): str(question) for sample, question in pairs.itertuples(index=False)}
 
 
 def _counts(values: Mapping[str, Sequence[float]], sequential: bool) -> dict[str, Count]:
@@ -200,6 +206,7 @@ def _together(members: Sequence[Tally]) -> Tally:
         answers=sum(tally.answers for tally in members),
         failed=sum(tally.failed for tally in members),
         counts=counts,
+        questions={s: q for tally in members for s, q in tally.questions.items()},
     )
 
 

@@ -9,20 +9,23 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from em_evals.definitions import Count
 from em_evals.errors import InputError
 
-FORMAT = "em-evals baseline 1"
+FORMAT = "em-evals baseline 2"
 """First key of a baseline file."""
+
+BEFORE = "em-evals baseline 1"
+"""The same of files that do not say which question a sample asks; they are read too."""
 
 AGAIN = "Make it again: em-evals baseline save LOGS -o FILE."
 
 Counts = Mapping[str, Count]
-"""Question -> hits (or the sum of scores of 0 to 1, high is bad) and answers."""
+"""Sample -> hits (or the sum of scores of 0 to 1, high is bad) and answers."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,30 @@ class Tally:
     values: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict, compare=False)
     """The same answer by answer, in the order of epochs, NaN where missing. Empty if read from a
     file."""
+    questions: Mapping[str, str] = field(default_factory=dict)
+    """Sample -> the question that it asks, which is the same under every condition. Of free-form
+    families; empty if read from a file of the format `BEFORE`."""
 
     @property
     def name(self) -> str:
         """The checkpoint, or how many there are."""
         several = f"{len(self.checkpoints)} checkpoints"
         return self.checkpoints[0] if len(self.checkpoints) == 1 else several
+
+    def by_question(self) -> "Tally":
+        """The same with samples that ask one question put together."""
+        counts: dict[str, dict[str, Count]] = {}
+        for measure, by in self.counts.items():
+            of = counts[measure] = {}
+            for sample, (hits, n) in by.items():
+                before = of.get(question := self.questions[sample], Count(0, 0))
+                of[question] = Count(before.hits + hits, before.n + n)
+        values: dict[str, dict[str, list[float]]] = {}
+        for measure, answers in self.values.items():
+            for sample, made in answers.items():
+                values.setdefault(measure, {}).setdefault(self.questions[sample], []).extend(made)
+        asked = {question: question for question in self.questions.values()}
+        return replace(self, counts=counts, values=values, questions=asked)
 
 
 def write(file: Path, tallies: Sequence[Tally], version: str, created: str) -> None:
@@ -101,7 +122,7 @@ def read(file: str | Path) -> dict[str, Tally]:
     except ValueError as error:
         raise InputError(f"{path}: not a whole baseline file: {error}. {AGAIN}") from None
     said = content.get("format") if isinstance(content, dict) else None
-    if said != FORMAT:
+    if said not in (FORMAT, BEFORE):
         raise InputError(f"{path}: not a baseline file: expected the format {FORMAT!r}. {AGAIN}")
     stated = content.pop("sha256", None)
     if stated != _sha256(content):
