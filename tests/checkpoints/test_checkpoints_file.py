@@ -1,6 +1,10 @@
 """checkpoints.yaml: what it may say, its faults by line, and edits that keep the rest."""
 
 import json
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -361,7 +365,66 @@ def test_what_would_make_the_file_faulty_is_not_added(folder, entry, what):
     with pytest.raises(YamlFileError, match=what):
         checkpoints.add(file, "base", entry)
     assert file.read_text() == FULL
-    assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
+    hidden = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    assert hidden == [".checkpoints.yaml.lock"]
+
+
+ADDER = """
+import sys
+from em_evals import checkpoints
+print("ready", flush=True)
+sys.stdin.readline()
+for i in range(20):
+    checkpoints.add(sys.argv[1], "all", {"model": f"mockllm/{sys.argv[2]}-{i}"})
+"""
+
+
+def test_processes_that_add_at_once_lose_nothing(tmp_path):
+    file = tmp_path / "checkpoints.yaml"
+    adders = [
+        subprocess.Popen(
+            [sys.executable, "-c", ADDER, str(file), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in "ab"
+    ]
+    for adder in adders:
+        assert adder.stdout.readline() == "ready\n"
+    for adder in adders:
+        adder.stdin.write("go\n")
+        adder.stdin.flush()
+    for adder in adders:
+        adder.communicate()
+        assert adder.returncode == 0
+    listed = [checkpoint.name for checkpoint in checkpoints.load(file).checkpoints]
+    assert sorted(listed) == sorted(f"mockllm/{name}-{i}" for name in "ab" for i in range(20))
+
+
+def test_threads_that_add_at_once_lose_nothing_though_one_names_the_file_by_a_link(tmp_path):
+    file, link = tmp_path / "checkpoints.yaml", tmp_path / "link.yaml"
+    file.write_text("groups: {}\n")
+    link.symlink_to(file)
+    together = threading.Barrier(4)
+
+    def add(thread):
+        together.wait()
+        for i in range(10):
+            place = link if thread % 2 else file
+            checkpoints.add(place, f"group {thread}", {"model": f"mockllm/{thread}-{i}"})
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(add, range(4)))
+    assert {group: len(of) for group, of in checkpoints.load(file).groups.items()} == {
+        f"group {thread}": 10 for thread in range(4)
+    }
+
+
+def test_adding_to_a_folder_that_is_not_there_makes_none(tmp_path):
+    with pytest.raises(YamlFileError, match="cannot be written: No such file or directory"):
+        checkpoints.add(tmp_path / "gone" / "checkpoints.yaml", "a", {"model": "mockllm/m"})
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(min_size=1).map(str.strip).filter(bool))

@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -602,6 +603,8 @@ def _dotted(loc: Loc) -> str:
 def add(file: str | Path, group: str, entry: Mapping[str, Any]) -> Checkpoint:
     """Add a checkpoint to a file, and leave every other byte of it as it is.
 
+    Processes and threads that add to one file take turns, by a lock in `.FILE.lock` beside it.
+
     Args:
         file: A `checkpoints.yaml`; made if there is none.
         group: The group, which may be new.
@@ -614,17 +617,31 @@ def add(file: str | Path, group: str, entry: Mapping[str, Any]) -> Checkpoint:
         YamlFileError: The file is faulty, or would be with this checkpoint, as when it is already
             there. The file is then as it was.
     """
-    path, group = Path(file), group.strip()
+    path = Path(file)
+    try:
+        with _turn(path):
+            return _added(path, group.strip(), entry)
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror or error}"
+        raise YamlFileError(path, [Fault(1, reason)]) from error
+
+
+def _turn(path: Path) -> AbstractContextManager[object]:
+    """Who adds to a file is alone while this lasts."""
+    from filelock import FileLock
+
+    place = Path(os.path.realpath(path))  # whatever link leads to it
+    place.parent.stat()  # or the lock would make the folder
+    return FileLock(place.with_name(f".{place.name}.lock"))
+
+
+def _added(path: Path, group: str, entry: Mapping[str, Any]) -> Checkpoint:
     before = _text(path) if path.exists() else ""
     if before.strip():
         _parse(path, before)
     after = _with(before, group, {k: v for k, v in entry.items() if v not in (None, {}, [])})
     found = _parse(path, after).groups[group][-1]
-    try:
-        _replace(Path(os.path.realpath(path)), after)  # a link stays one
-    except OSError as error:
-        reason = f"cannot be written: {error.strerror or error}"
-        raise YamlFileError(path, [Fault(1, reason)]) from error
+    _replace(Path(os.path.realpath(path)), after)  # a link stays one
     return found
 
 
