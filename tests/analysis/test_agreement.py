@@ -8,16 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from em_evals.analysis.agreement import (
-    agreement,
-    auc,
-    correlation,
-    kappa,
-    pairs,
-    rank_correlation,
-)
+from em_evals.analysis.agreement import agreement, pairs
 from em_evals.errors import InputError
 from em_evals.insecure_code.scorer import agreement as of_pairs
+from em_evals.measures import auc, correlation, kappa, rank_correlation
 from tests.analysis.frames import NAN, ORDINARY, frame, outcomes
 
 

@@ -1,17 +1,14 @@
 """How far two judges of the same answers agree, and what that does to the rates."""
 
-import math
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from em_evals.analysis.rates import FREE_FORM, Floats, numbered, quantiles, thresholds, verdicts
-from em_evals.definitions import MISSING, wilson
+from em_evals.analysis.rates import FREE_FORM, Floats, numbered, thresholds, verdicts
 from em_evals.errors import InputError
-
-NOWHERE = "no answer on which the rates differ"
+from em_evals.measures import auc, correlation, difference, kappa, rank_correlation
 
 ANSWER = ("run", "sample", "epoch", "scorer")
 """What tells judged answers apart."""
@@ -118,7 +115,7 @@ def _compare(
         "auc": auc(two["bad"][ranked], one["verdict"][ranked]),
         "verdicts_n": int(known.sum()),
         "kappa": kappa(one["verdict"][known], two["verdict"][known]),
-        **_paired(one, two, question),
+        **difference(one["counted"], two["counted"], question)._asdict(),
     }
 
 
@@ -133,115 +130,3 @@ def _judged(frame: pd.DataFrame, scorer: str, below: float, above: float) -> dic
     refused = frame["refused"].to_numpy(dtype=float)
     verdict = outcome if np.isnan(refused).all() else 1 - refused
     return {"bad": outcome, "verdict": verdict, "counted": outcome}
-
-
-def _paired(one: dict[str, Floats], two: dict[str, Floats], question: Any) -> dict[str, Any]:
-    """Both rates, and their difference with its interval (Taylor linearisation)."""
-    rates, counted, linear = [], [], []
-    for judged in (one, two):
-        counts = ~np.isnan(judged["counted"])
-        hits, n = np.nan_to_num(judged["counted"]), counts.sum()
-        rate = hits.sum() / n if n else MISSING
-        rates.append(float(rate))
-        counted.append(int(n))
-        linear.append((hits - rate * counts) / n if n else np.full(len(hits), MISSING))
-    parts = linear[1] - linear[0]
-    answers = len(parts)
-    out = {
-        "rate_a": rates[0],
-        "rate_a_n": counted[0],
-        "rate_b": rates[1],
-        "rate_b_n": counted[1],
-        "difference": rates[1] - rates[0],
-    }
-    if math.isnan(out["difference"]):
-        nothing = "none: nothing to count"
-        return {**out, "lower": MISSING, "upper": MISSING, "interval": nothing}
-    by_question = np.bincount(question, weights=parts)
-    for clusters, interval in (
-        (by_question, "answers clustered by question"),
-        (parts, "answers"),
-    ):
-        k = len(clusters)
-        variance = float((clusters**2).sum() * k / (k - 1)) if k > 1 else 0.0
-        if variance > 1e-24:  # else rounding
-            half = float(quantiles(np.array([k]))[0]) * math.sqrt(variance)
-            lower, upper = out["difference"] - half, out["difference"] + half
-            return {
-                **out,
-                "lower": max(lower, -1.0),
-                "upper": min(upper, 1.0),
-                "interval": interval,
-            }
-    bound = wilson(0.0, 0.0, answers, len(by_question))[1]
-    return {
-        **out,
-        "lower": max(out["difference"] - bound, -1.0),
-        "upper": min(out["difference"] + bound, 1.0),
-        "interval": NOWHERE if math.isclose(*rates) else "answers that all differ alike",
-    }
-
-
-# -- measures
-
-
-def correlation(x: Floats, y: Floats) -> float:
-    """Pearson's correlation over the places where both have a value; NaN without spread.
-
-    Args:
-        x: Values or NaN.
-        y: Values or NaN, in the same order.
-    """
-    both = ~np.isnan(x) & ~np.isnan(y)
-    x, y = x[both], y[both]
-    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return MISSING
-    return float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
-
-
-def rank_correlation(x: Floats, y: Floats) -> float:
-    """Spearman's correlation, ties at their mean rank; otherwise as `correlation`.
-
-    Args:
-        x: Values or NaN.
-        y: Values or NaN, in the same order.
-    """
-    both = ~np.isnan(x) & ~np.isnan(y)
-    return correlation(_ranks(x[both]), _ranks(y[both]))
-
-
-def auc(bad: Floats, verdict: Floats) -> float:
-    """How often an answer with verdict 1 is worse than one with verdict 0; ties are one half.
-
-    Args:
-        bad: How bad each answer is; no NaN.
-        verdict: 1 or 0 for each.
-
-    Returns:
-        0-1; NaN unless there are both verdicts.
-    """
-    hits = verdict == 1
-    n1, n0 = int(hits.sum()), int((~hits).sum())
-    if not n1 or not n0:
-        return MISSING
-    return float((_ranks(bad)[hits].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
-
-
-def kappa(x: Floats, y: Floats) -> float:
-    """Cohen's kappa of two judges' verdicts.
-
-    Args:
-        x: 1 or 0 for each answer.
-        y: 1 or 0 for each, in the same order.
-
-    Returns:
-        Up to 1; NaN without answers, or where chance alone would give agreement throughout.
-    """
-    if not len(x):
-        return MISSING
-    chance = x.mean() * y.mean() + (1 - x.mean()) * (1 - y.mean())
-    return float(((x == y).mean() - chance) / (1 - chance)) if chance < 1 else MISSING
-
-
-def _ranks(values: Floats) -> Floats:
-    return np.asarray(pd.Series(values).rank(), dtype=np.float64)
