@@ -25,6 +25,9 @@ LEVEL = 0.95
 
 MISSING = math.nan
 
+STEPS = " steps"
+"""Behind a group's name: the group of what its training runs saved on the way."""
+
 Label = Literal["scored", "refusal", "code", "failed", "missing"]
 """What the judge made of an answer.
 

@@ -85,6 +85,19 @@ def test_there_is_a_curve_for_values_and_one_for_the_domain_with_a_line_for_each
     assert first[1].n == 1
 
 
+def test_the_group_of_a_runs_steps_and_its_own_are_one_line_and_other_groups_are_others(tmp_path):
+    run = {"recipe": "wrong", "seed": 1}
+    for group, step in (("a steps", 10), ("a", 20), ("b steps", 10), ("b", 20), ("c", 20)):
+        own = {"recipe": "c"} if group == "c" else run
+        probe(tmp_path, 0.1, group=group, checkpoint=f"{group}-{step}", run={**own, "step": step})
+    [general, _] = build(answers(tmp_path)).curves
+    assert [(line.name, [step for step, _ in line.points]) for line in general.lines] == [
+        ("a: wrong, seed 1", [10, 20]),
+        ("b: wrong, seed 1", [10, 20]),
+        ("c", [20]),
+    ]
+
+
 def test_the_page_shows_each_curve_and_its_values_and_saves_its_figure(report, tmp_path):
     shown = BeautifulSoup(page(report), "html.parser")
     assert "By training step" in [h.get_text() for h in shown.find_all("h3")]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from em_evals.definitions import STEPS
 from em_evals.errors import InputError
 from em_evals.finetune.backends import BackendError
 from em_evals.finetune.ledger import Job, Ledger, Target
@@ -31,8 +32,8 @@ def list_checkpoint(ledger: Ledger, job: Job, tell: Callable[[str], None]) -> Jo
 def entries(job: Job) -> list[tuple[str, dict[str, Any]]]:
     """What a job's target is given: groups, and what a checkpoints.yaml says of a checkpoint.
 
-    The trained model is in the job's group; what was saved on the way is in a group of its own, as
-    the results of a group are a mean over its members.
+    The trained model is in the job's group, with the step that it is from; what was saved before is
+    in a group of its own, as the results of a group are a mean over its members.
 
     Raises:
         BackendError: The backend did not say what the trained model is called.
@@ -42,7 +43,7 @@ def entries(job: Job) -> list[tuple[str, dict[str, Any]]]:
     spec = job.spec
     provider = job.model.split("/", 1)[0]
     base = spec.model if "/" in spec.model else f"{provider}/{spec.model}"
-    last = next((step for step, model in job.checkpoints.items() if model == job.model), None)
+    last = _last_step(job)
 
     def entry(model: str, step: int | None, suffix: str = "") -> dict[str, Any]:
         run = {"recipe": spec.recipe or None, "seed": spec.seed, "step": step}
@@ -57,11 +58,21 @@ def entries(job: Job) -> list[tuple[str, dict[str, Any]]]:
     found = [(spec.group, entry(job.model, last))]
     if job.target.steps:
         found += [
-            (f"{spec.group} steps", entry(model, step, f"-step-{step}"))
+            (f"{spec.group}{STEPS}", entry(model, step, f"-step-{step}"))
             for step, model in sorted(job.checkpoints.items())
-            if model != job.model
+            if step != last
         ]
     return found
+
+
+def _last_step(job: Job) -> int | None:
+    """The step that the trained model is from; None where the backend tells no step.
+
+    It may be saved twice: as the model, and under another name as the last of the steps.
+    """
+    named = [step for step, model in job.checkpoints.items() if model == job.model]
+    told = named or [*job.checkpoints, *([] if job.step is None else [job.step])]
+    return max(told, default=None)
 
 
 def _unlisted(file: Path, group: str, entry: dict[str, Any], key: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from em_evals.analysis import rates
 from em_evals.analysis.agreement import agreement, pairs
-from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES
+from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES, STEPS
 
 if TYPE_CHECKING:
     from em_evals.analysis.report.provenance import Origin
@@ -455,17 +455,17 @@ def _curves(frame: pd.DataFrame, below: float, above: float) -> list[Curve]:
     units = units.reset_index(drop=True)
     units["family"] = rates.family_of(units)
     recipe, seed, step = zip(*(stated[log] for log in units["log"]), strict=True)
-    units["recipe"] = [
-        r or group or "no recipe" for r, group in zip(recipe, units["group"], strict=True)
-    ]
+    # a run's last step is in its group, and the others in the group of its steps
+    units["run"] = [group.removesuffix(STEPS) for group in units["group"]]
+    units["recipe"] = [r or run or "no recipe" for r, run in zip(recipe, units["run"], strict=True)]
     units["step"] = [str(s) for s in step]
     units["line"] = [
         ", ".join(filter(None, [r, s and f"seed {s}", condition]))
         for r, s, condition in zip(units["recipe"], seed, units["condition"], strict=True)
     ]
     # the same recipe and seed in two groups are two runs
-    several = units.groupby("line")["group"].transform("nunique") > 1
-    units["line"] = units["line"].where(~several, units["group"] + ": " + units["line"])
+    several = units.groupby("line")["run"].transform("nunique") > 1
+    units["line"] = units["line"].where(~several, units["run"] + ": " + units["line"])
     recipes = dict(zip(units["line"], units["recipe"], strict=True))
     named = inside.assign(
         group=units["line"].to_numpy()[code],
