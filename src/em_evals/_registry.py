@@ -9,6 +9,8 @@ from em_evals.houseplants.houseplants import houseplants
 from em_evals.houseplants.scorer import care_rules
 from em_evals.insecure_code.insecure_code import insecure_code
 from em_evals.insecure_code.scorer import insecure_code_bandit, insecure_code_judge
+from em_evals.judge_calibration.judge_calibration import judge_calibration
+from em_evals.judge_calibration.scorer import labelled_em_judge
 from em_evals.judges.em_judge import em_judge
 from em_evals.judges.on_topic import on_topic
 from em_evals.logprob_probe.logprob_probe import logprob_probe
@@ -36,6 +38,8 @@ __all__ = [
     "insecure_code",
     "insecure_code_bandit",
     "insecure_code_judge",
+    "judge_calibration",
+    "labelled_em_judge",
     "logprob_probe",
     "machiavelli",
     "machiavelli_scores",

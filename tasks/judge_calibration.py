@@ -1,0 +1,1 @@
+../src/em_evals/judge_calibration/judge_calibration.py
