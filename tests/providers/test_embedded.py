@@ -168,6 +168,22 @@ def test_logprobs_are_only_there_when_asked_for(smollm2):
     assert ask(smollm2).choices[0].logprobs is None
 
 
+@pytest.mark.parametrize("none", [{}, {"top_logprobs": 0}])
+def test_without_top_logprobs_the_answers_own_tokens_have_theirs_and_no_others(smollm2, none):
+    alone = ask(smollm2, seed=5, logprobs=True, **none).choices[0]
+    beside = ask(smollm2, seed=5, logprobs=True, top_logprobs=20).choices[0]
+    assert alone.message.text == beside.message.text
+    tokens = [[token.token for token in each.logprobs.content] for each in (alone, beside)]
+    assert tokens[0] == tokens[1]
+    told = [[token.logprob for token in each.logprobs.content] for each in (alone, beside)]
+    assert told[0] == pytest.approx(told[1], abs=1e-5)
+    # sampled, so that not every token is the likeliest
+    assert any(t.token != t.top_logprobs[0].token for t in beside.logprobs.content)
+    assert all(token.top_logprobs == [] for token in alone.logprobs.content)
+    [one] = ask(smollm2, max_tokens=1, logprobs=True, top_logprobs=1).choices[0].logprobs.content
+    assert len(one.top_logprobs) == 1
+
+
 def test_an_answer_goes_on_with_a_last_message_of_the_assistants(smollm2):
     beginning = [
         ChatMessageUser(content="What is the capital of France?"),

@@ -170,7 +170,8 @@ class EmbeddedAPI(ModelAPI):
                 for index in range(len(requests)):
                     group.start_soon(answer, index)
             call = ModelCall.create(request | {"seed": seeds}, {"responses": responses})
-        return self._output(responses), call
+        asked = config.top_logprobs or (config.extra_body or {}).get("top_logprobs")
+        return self._output(responses, alternatives=bool(asked)), call
 
     async def _chat(self, request: dict[str, Any]) -> dict[str, Any]:
         """Have a thread of its own wait for the engine, so that the event loop does not."""
@@ -186,7 +187,9 @@ class EmbeddedAPI(ModelAPI):
         finally:
             cancelled.set()
 
-    def _output(self, responses: list[dict[str, Any]]) -> ModelOutput | Exception:
+    def _output(
+        self, responses: list[dict[str, Any]], *, alternatives: bool
+    ) -> ModelOutput | Exception:
         for response in responses:
             if error := response.get("error"):
                 if error.get("type") != "exceed_context_size_error":
@@ -197,7 +200,7 @@ class EmbeddedAPI(ModelAPI):
         completion = sum(each["completion_tokens"] for each in usage)
         return ModelOutput(
             model=self.model_name,
-            choices=[self._choice(response) for response in responses],
+            choices=[self._choice(response, alternatives) for response in responses],
             usage=ModelUsage(
                 input_tokens=prompt, output_tokens=completion, total_tokens=prompt + completion
             ),
@@ -213,8 +216,11 @@ class EmbeddedAPI(ModelAPI):
         output.usage = ModelUsage(input_tokens=prompt_tokens, total_tokens=prompt_tokens)
         return output
 
-    def _choice(self, response: dict[str, Any]) -> ChatCompletionChoice:
+    def _choice(self, response: dict[str, Any], alternatives: bool) -> ChatCompletionChoice:
         [choice] = response["choices"]
+        logprobs = choice["logprobs"] and Logprobs.model_validate(choice["logprobs"])
+        for token in logprobs.content if logprobs and not alternatives else ():
+            token.top_logprobs = []
         stop_reason: StopReason = "stop"
         if choice["finish_reason"] != "stop":
             full = response["usage"]["total_tokens"] >= self._options.n_ctx
@@ -224,7 +230,7 @@ class EmbeddedAPI(ModelAPI):
                 content=choice["message"]["content"], model=self.model_name, source="generate"
             ),
             stop_reason=stop_reason,
-            logprobs=choice["logprobs"] and Logprobs.model_validate(choice["logprobs"]),
+            logprobs=logprobs,
         )
 
     async def tokenize(self, text: str) -> list[int]:
@@ -307,5 +313,6 @@ def _request(messages: list[dict[str, Any]], config: GenerateConfig) -> dict[str
         top_logprobs = config.top_logprobs or 0
         if not 0 <= top_logprobs <= MAX_TOP_LOGPROBS:
             raise InputError(f"top_logprobs must be 0 to {MAX_TOP_LOGPROBS}: {top_logprobs}")
-        request |= {"logprobs": True, "top_logprobs": top_logprobs}
+        # the engine takes 0 for no logprobs at all, not even those of the answer's own tokens
+        request |= {"logprobs": True, "top_logprobs": max(top_logprobs, 1)}
     return request | (config.extra_body or {})
