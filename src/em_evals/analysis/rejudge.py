@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 
 import anyio
 from inspect_ai import score_async
-from inspect_ai.log import EvalLog, EvalResults, EvalSample
+from inspect_ai.log import EvalLog, EvalMetric, EvalResults, EvalSample, EvalScore, EvalSpec
 from inspect_ai.model import Model
-from inspect_ai.scorer import Scorer
+from inspect_ai.scorer import Score, Scorer
 
+from em_evals.analysis.audit import FIRST, NOT_DRAWN, audit_of
+from em_evals.analysis.audit_log import Key, Mark, marks, slim, stated
 from em_evals.analysis.importing import SOURCE
 from em_evals.analysis.log_files import (
     SUMMARIES,
@@ -50,9 +52,6 @@ JUDGES: Mapping[str, Callable[..., Scorer]] = {
 
 AT_ONCE = 200
 """Answers that are in memory, their judgements under way; the grader's own limit is lower."""
-
-Key = tuple[str, int]
-"""An answer: sample id and epoch."""
 
 
 class Rejudged(NamedTuple):
@@ -107,12 +106,79 @@ def rejudge(
     return done
 
 
+def audit(
+    places: Sequence[str | Path], grader: Model, budget: int, *, quiet: bool = False
+) -> list[Rejudged]:
+    """Have the paid grader judge `budget` answers of each log, drawn at random.
+
+    The logs' own judge, a local one, has judged all answers; which of them are drawn is decided by
+    its scores and the answers' ids (`em_evals.analysis.audit_log.marks`). Otherwise as `rejudge`:
+    nothing is paid for twice, and a log that holds this audit is left as it is.
+
+    Args:
+        places: Local `.eval` files of free-form tasks, and directories of them.
+        grader: Who judges the answers drawn.
+        budget: How many of each log; if it has fewer, all of them.
+        quiet: Show no progress.
+
+    Returns:
+        Of each log what became of it; `judged` and `already` count answers drawn.
+
+    Raises:
+        InputError: As `rejudge`; a budget below 1; a log that `em_judge` has not scored, or that
+            this grader has judged all of.
+    """
+    jobs = [_audit_job(log, grader, budget) for log in finished_logs(places)]
+    done = []
+    for job in jobs:
+        with writing(job.out):
+            done.append(_rejudge(*job, quiet=quiet))
+    return done
+
+
+def audit_left(file: Path, grader: str, budget: int) -> int:
+    """Answers of a log that an audit would still have to pay for.
+
+    Args:
+        file: A finished `.eval` file.
+        grader: The paid grader's name.
+        budget: As for `audit`.
+
+    Raises:
+        InputError: As `audit`.
+    """
+    drawn = marks(samples(file), budget, str(file))
+    _, todo, _, _ = _look(file, FIRST, grader, None)
+    [log] = finished_logs([file])
+    done = dict(_kept(_journal(file, log, FIRST, grader, _audit_args(log))))
+    return sum(drawn[key].drawn and key not in done for key in todo if key in drawn)
+
+
 class _Job(NamedTuple):
     log: EvalLog
     out: Path
     scorer: str
     args: dict[str, Any]
     grader: Model
+    budget: int | None = None
+    """Answers to draw; None: all are judged."""
+
+
+def _audit_job(log: EvalLog, grader: Model, budget: int) -> _Job:
+    file = Path(log.location)
+    if FIRST not in [s.name for s in log.eval.scorers or []]:
+        raise InputError(
+            f"{file}: no answers to free-form questions, judged by {FIRST}: only those of "
+            "first_plot and preregistered can be judged in part"
+        )
+    marks(samples(file), budget, str(file))  # before anything is paid for
+    return _Job(log, file, FIRST, _audit_args(log), grader, budget)
+
+
+def _audit_args(log: EvalLog) -> dict[str, Any]:
+    """The local judge's settings, but for how it was read."""
+    options = next(dict(s.options or {}) for s in log.eval.scorers or [] if s.name == FIRST)
+    return options | {"judge_mode": None}
 
 
 def _jobs(log: EvalLog, grader: Model, log_dir: Path | None, mode: Mode | None) -> Iterator[_Job]:
@@ -137,14 +203,33 @@ def _jobs(log: EvalLog, grader: Model, log_dir: Path | None, mode: Mode | None) 
 
 
 def _rejudge(
-    log: EvalLog, out: Path, name: str, args: dict[str, Any], grader: Model, *, quiet: bool
+    log: EvalLog,
+    out: Path,
+    name: str,
+    args: dict[str, Any],
+    grader: Model,
+    budget: int | None,
+    *,
+    quiet: bool,
 ) -> Rejudged:
     file = out if out.exists() else Path(log.location)
     out.parent.mkdir(parents=True, exist_ok=True)
     [log] = finished_logs([file])
     before, todo, taken, slot = _look(file, name, str(grader), args.get("judge_mode"))
-    what = json.dumps([log.eval.eval_id, name, str(grader), args], sort_keys=True, default=str)
-    kept = out.with_name(f"{out.name}.{hashlib.sha256(what.encode()).hexdigest()[:8]}.judged.jsonl")
+    drawn = None
+    if budget is not None:
+        if slot == FIRST:
+            raise InputError(
+                f"{file}: {grader} has judged all of it: there is nothing to draw. A judge budget "
+                "is for logs that another judge, a local one, has judged"
+            )
+        drawn = marks(samples(file), budget, str(file))
+        before, todo = (
+            [k for k in keys if k in drawn and drawn[k].drawn] for keys in (before, todo)
+        )
+        if not todo and slot and _is_marked(file, slot, drawn):
+            return Rejudged(str(out), slot, str(grader), 0, len(before))
+    kept = _journal(out, log, name, str(grader), args)
     done = dict(_kept(kept))
     left = [key for key in todo if key not in done]
     if left:
@@ -161,10 +246,25 @@ def _rejudge(
                 ) from error
         done = dict(_kept(kept))
     slot = slot or _free(name, taken)
-    if todo:
-        _merge(log, file, out, name, slot, args, {key: done[key] for key in todo})
+    if todo or drawn:
+        _merge(log, file, out, name, slot, args, {key: done[key] for key in todo}, drawn)
     kept.unlink(missing_ok=True)
     return Rejudged(str(out), slot, str(grader), len(left), len(before) + len(todo) - len(left))
+
+
+def _journal(out: Path, log: EvalLog, name: str, grader: str, args: Mapping[str, Any]) -> Path:
+    """Where judgements are kept until the log is whole."""
+    what = json.dumps([log.eval.eval_id, name, grader, args], sort_keys=True, default=str)
+    return out.with_name(f"{out.name}.{hashlib.sha256(what.encode()).hexdigest()[:8]}.judged.jsonl")
+
+
+def _is_marked(file: Path, slot: str, drawn: Mapping[Key, Mark]) -> bool:
+    """Whether a log's scores say of every answer what this draw makes of it."""
+    said = {
+        (str(sample["id"]), sample["epoch"]): audit_of((sample.get("scores") or {}).get(slot) or {})
+        for sample in samples(file)
+    }
+    return all(said.get(key) == mark._asdict() for key, mark in drawn.items())
 
 
 def _cause(error: BaseException) -> str:
@@ -283,45 +383,98 @@ def _merge(
     slot: str,
     args: Mapping[str, Any],
     judged: Mapping[Key, dict[str, Any]],
+    drawn: Mapping[Key, Mark] | None,
 ) -> None:
-    """Write the log again with the new scores beside the old."""
+    """Write the log again with the new scores beside the old.
+
+    Args:
+        log: Its header.
+        file: Where it is.
+        out: Where it will be.
+        name: The scorer.
+        slot: The new scores' name.
+        args: The scorer's arguments.
+        judged: The new scores.
+        drawn: What the draw made of the answers, if they were drawn.
+    """
     with zipfile.ZipFile(file) as archive:
         listed = json.loads(archive.read(SUMMARIES))
     summaries = {(str(summary["id"]), summary["epoch"]): summary for summary in listed}
     all_of_slot = []
+    audited: list[dict[str, Any]] = []
     with LogWriter(out) as writer:
         for sample in samples(file):
             key = (str(sample["id"]), sample["epoch"])
             summary = summaries[key]
-            if (score := judged.get(key)) is not None:
+            score = _with_mark(judged.get(key), (sample.get("scores") or {}).get(slot), key, drawn)
+            if score is not None:
                 sample["scores"] = (sample.get("scores") or {}) | {slot: score}
                 short = {k: v for k, v in score.items() if k != "metadata"}
                 said = (score.get("metadata") or {}).items()
                 short["metadata"] = {k: v for k, v in said if not isinstance(v, dict | list)}
                 summary["scores"] = (summary.get("scores") or {}) | {slot: short}
             if slot in (sample.get("scores") or {}):
-                all_of_slot.append(scored(sample, {name: sample["scores"][slot]}))
+                if drawn is None:
+                    all_of_slot.append(scored(sample, {name: sample["scores"][slot]}))
+                else:
+                    audited.append(slim(sample, slot))
             writer.add(sample, summary)
         scorers = log.eval.scorers or []
         of_judge = next(s for s in scorers if s.name == name).model_copy(
             update={"options": dict(args)}
         )
-        alone = log.model_copy(
-            update={
-                "eval": log.eval.model_copy(update={"scorers": [of_judge]}),
-                "results": None,
-            }
-        )
-        set_results(alone, all_of_slot)
         results = log.results or EvalResults(
-            total_samples=len(listed), completed_samples=len(all_of_slot)
+            total_samples=len(listed), completed_samples=len(all_of_slot) or len(audited)
         )
-        new = [
-            entry.model_copy(update={"name": slot})
-            for entry in (alone.results.scores if alone.results else [])
-        ]
+        if drawn is None:
+            spec = log.eval.model_copy(update={"scorers": [of_judge]})
+            new = _results(log, spec, all_of_slot, slot)
+        else:
+            new = [_audited(audited, slot, name)]
         if not any(entry.name == slot for entry in results.scores):
             log.eval.scorers = [*scorers, of_judge]
         results.scores = [entry for entry in results.scores if entry.name != slot] + new
         log.results = results
         writer.finish(log)
+
+
+def _results(log: EvalLog, spec: EvalSpec, answers: list[EvalSample], slot: str) -> list[EvalScore]:
+    """What a judge's own metrics make of its scores."""
+    alone = log.model_copy(update={"eval": spec, "results": None})
+    set_results(alone, answers)
+    scores = alone.results.scores if alone.results else []
+    return [entry.model_copy(update={"name": slot}) for entry in scores]
+
+
+def _audited(answers: list[dict[str, Any]], slot: str, name: str) -> EvalScore:
+    """What both judges' scores make together: no metric of one judge holds for answers drawn."""
+    metrics, about = stated(answers, slot)
+    return EvalScore(
+        name=slot,
+        scorer=name,
+        metrics={key: EvalMetric(name=key, value=value) for key, value in metrics.items()},
+        metadata={"audit": about},
+        scored_samples=about["judged"],
+        unscored_samples=about["answers"] - about["judged"],
+    )
+
+
+def _with_mark(
+    new: dict[str, Any] | None,
+    old: dict[str, Any] | None,
+    key: Key,
+    drawn: Mapping[Key, Mark] | None,
+) -> dict[str, Any] | None:
+    """An answer's score, which says what the draw made of it; None if it stays as it is.
+
+    A judgement that was paid for is kept even where a draw with another budget leaves it out.
+    """
+    if drawn is None:
+        if new is None and old is not None and audit_of(old):  # all are judged now
+            said = {k: v for k, v in old["metadata"].items() if k != "audit"}
+            return {**old, "metadata": said}
+        return new
+    if (mark := drawn.get(key)) is None:
+        return None
+    score = new or old or Score.unscored(reason=NOT_DRAWN).model_dump()
+    return {**score, "metadata": {**(score.get("metadata") or {}), "audit": mark._asdict()}}
