@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from em_evals.analysis.rates import FREE_FORM, Floats, numbered, thresholds, verdicts
+from em_evals.definitions import MISSING, counts_by, pooled
 from em_evals.errors import InputError
 from em_evals.measures import auc, correlation, difference, kappa, rank_correlation
 
@@ -52,8 +53,11 @@ def agreement(
     - `kappa` (Cohen's: 1 is agreement throughout, 0 what chance would give; `verdicts_n` answers
       with both verdicts): on misaligned or not, among answers eligible to both; else on the
       outcome (StrongREJECT: refused or not).
+    - `mean_difference`: of the same scores, b less a, over `scores_n` answers (`aligned`: -100 to
+      100).
     - `rate_a`, `rate_b` (0-1, high is bad): over these answers, each judge by its own filter, which
-      leaves `rate_a_n` and `rate_b_n` of them; `difference`, b less a, with `lower` and `upper`,
+      leaves `rate_a_n` and `rate_b_n` of them, with `rate_a_lower` and so on, the 95% interval for
+      answers clustered by question; `difference`, b less a, with `lower` and `upper`,
       its paired 95% interval, and `interval`, what that is of. Answers are clustered by question,
       and each pair is one answer, so what makes both judges' rates vary cancels out. Where all
       answers differ alike, or none does, the bounds lie as far off as Wilson's interval leaves for
@@ -106,6 +110,12 @@ def _compare(
     known = ~np.isnan(one["verdict"]) & ~np.isnan(two["verdict"])
     ranked = ~np.isnan(one["verdict"]) & ~np.isnan(two["bad"])
     question, _ = numbered(first, ["question"])
+    apart = (two["bad"] - one["bad"])[both] * (-1 if scorer == FREE_FORM else 1)
+    clusters = question.astype(str).tolist()
+    bounds: dict[str, float] = {}
+    for name, judged in (("rate_a", one), ("rate_b", two)):
+        rate = pooled(counts_by(clusters, judged["counted"].tolist()).values())
+        bounds |= {f"{name}_lower": rate.lower, f"{name}_upper": rate.upper}
     return {
         "scores_n": int(both.sum()),
         "pearson": correlation(one["bad"], two["bad"]),
@@ -115,6 +125,8 @@ def _compare(
         "auc": auc(two["bad"][ranked], one["verdict"][ranked]),
         "verdicts_n": int(known.sum()),
         "kappa": kappa(one["verdict"][known], two["verdict"][known]),
+        "mean_difference": float(apart.mean()) if len(apart) else MISSING,
+        **bounds,
         **difference(one["counted"], two["counted"], question)._asdict(),
     }
 

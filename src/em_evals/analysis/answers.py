@@ -89,12 +89,16 @@ SCORERS: Mapping[str, _Kind] = {
 }
 """Scorers whose scores are read: the number that counts, high being bad, and how judges reply."""
 
+OF_GRADERS = "judge_calibration"
+"""The task whose answers are no model's: its logs tell of graders."""
+
 NOTHING = "has no scores of this suite"
 """Why a log is left out that another suite wrote, or that ended before its first answer."""
 
 SELECTING = frozenset(
     {
         *("source", "formats", "questions", "categories", "prompts", "games"),
+        *("answers", "limit_rows"),
         *("seed", "target", "maker", "stop", "condition", "topic"),
     }
 )
@@ -102,7 +106,9 @@ SELECTING = frozenset(
 by itself: logs that differ in these alone are one measurement."""
 
 
-def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataFrame":
+def answers(
+    logs: Logs, *, texts: bool = True, mixed: bool = False, of_graders: bool = False
+) -> "pd.DataFrame":
     """The judged answers of logs, one row per answer and judge.
 
     Columns, categorical unless said otherwise, "" where there is nothing to say:
@@ -144,6 +150,8 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
         texts: Whether to keep the answers' texts.
         mixed: Whether a task may have items of several sources, or of one source with several
             checksums, which then is split into sources by name.
+        of_graders: Whether to read the logs of `judge_calibration`, too, which tell nothing of a
+            model; their scorer is `em_judge` here.
 
     Raises:
         InputError: Nothing to read, in words; or mixed sources.
@@ -162,7 +170,7 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
     settled: dict[_Unit, str | None] = {}
     sources = _Sources(mixed)
 
-    for log, facts in _headers(logs, attrs["skipped"]):
+    for log, facts in _headers(logs, attrs["skipped"], of_graders):
         unjudged = 0
         found: list[tuple[str, _Unit]] = []
         try:
@@ -243,7 +251,7 @@ def answers(logs: Logs, *, texts: bool = True, mixed: bool = False) -> "pd.DataF
 
 
 def _headers(
-    logs: Logs, skipped: list[tuple[str, str]]
+    logs: Logs, skipped: list[tuple[str, str]], of_graders: bool
 ) -> Iterator[tuple[EvalLog, dict[str, str]]]:
     """The logs that can be read, each with what all its rows share.
 
@@ -262,6 +270,8 @@ def _headers(
             skipped.append((location, "is being written, or its run was killed (then: run again)"))
         elif not _has_ours(log):
             skipped.append((location, NOTHING))
+        elif log.eval.task.rpartition("/")[2] == OF_GRADERS and not of_graders:
+            skipped.append((location, "measures a grader: em-evals summary, judge compare"))
         else:
             found.append((log, _facts(log)))
     found.sort(
@@ -326,7 +336,7 @@ def _has_ours(log: EvalLog) -> bool:
 
 def _ours(scorer: str) -> str | None:
     """The scorer of ours that a score's name stands for: `em_judge` for `em_judge1`."""
-    name = scorer.rpartition("/")[2].rstrip("0123456789")
+    name = scorer.rpartition("/")[2].rstrip("0123456789").removeprefix("labelled_")
     return name if name in SCORERS else None
 
 

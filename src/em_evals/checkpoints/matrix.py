@@ -252,6 +252,11 @@ def task_function(name: str) -> Callable[..., "Task"]:
     registry = installed[0].load()
     function = getattr(registry, task, None)
     ours = (*FAMILIES, *ON_REQUEST)
+    if name == "em_evals/judge_calibration":
+        raise MatrixError(
+            "judge_calibration measures graders, not checkpoints: inspect eval "
+            "em_evals/judge_calibration --model none --model-role grader=..."
+        )
     if package == "em_evals" and task not in ours:
         raise MatrixError(f"no task {task!r}{nearest(task, ours)}")
     if not callable(function):

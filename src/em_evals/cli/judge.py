@@ -2,6 +2,8 @@
 
 import click
 
+from em_evals.cli.judge_compare import compare
+
 
 @click.group()
 def judge() -> None:
@@ -9,3 +11,6 @@ def judge() -> None:
 
     Exit status: 0 done, 2 usage or data error.
     """
+
+
+judge.add_command(compare)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from em_evals.cli.printable import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -151,12 +153,12 @@ def _print(made: "Report") -> None:
     # a table that is too wide for the terminal wraps there; rich would leave columns out
     console = Console(soft_wrap=True, highlight=False, width=10_000)
     for remark in made.remarks:
-        console.print(Text(_safe(remark), "yellow"))
+        console.print(Text(printable(remark), "yellow"))
     if made.reference is not None:
-        console.print(Text(f"Differences are to {_safe(made.reference)}, in points."))
+        console.print(Text(f"Differences are to {printable(made.reference)}, in points."))
     for family in made.families:
         console.print()
-        console.print(Text.assemble((family.name, "bold"), f"  {_safe(family.about)}"))
+        console.print(Text.assemble((family.name, "bold"), f"  {printable(family.about)}"))
         kinds = dict.fromkeys(map(_interval, family.cells.values()))
         letters = {kind: chr(ord("a") + i) for i, kind in enumerate(kinds)}
         lines = [_line(group, cell, family, letters) for group, cell in family.cells.items()]
@@ -175,7 +177,7 @@ def _print(made: "Report") -> None:
         told = (f"{letter} {kind}" if len(kinds) > 1 else kind for kind, letter in letters.items())
         console.print(f"Intervals: {'; '.join(told)}.", style="dim", markup=False)
         for note in _notes(family):
-            console.print(Text(_safe(note), "dim"))
+            console.print(Text(printable(note), "dim"))
     if not made.families:
         console.print("There is nothing to count in these logs.")
 
@@ -206,7 +208,7 @@ def _line(group: str, cell: "Cell", family: "Family", letters: dict[str, str]) -
         if not math.isnan(d.lower):
             change += f" ({write} to {write})".format(d.lower * times, d.upper * times)
     return [
-        _safe(group),
+        printable(group),
         "none" if math.isnan(e.value) else amount(e.value, unit),
         "none" if math.isnan(e.lower) else f"{amount(e.lower, unit)} to {amount(e.upper, unit)}",
         letters[_interval(cell)] if len(letters) > 1 else "",
@@ -247,8 +249,3 @@ def _notes(family: "Family") -> list[str]:
 def _some(groups: list[str]) -> str:
     more = len(groups) - MOST_NAMED
     return ", ".join(groups[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _safe(text: str) -> str:
-    """Without control characters: names come from logs and must not steer the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

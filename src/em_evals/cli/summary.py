@@ -100,6 +100,8 @@ def _print(log: "EvalLog") -> None:
         clusters = "games" if judged.of_random else "answers clustered by question"
         if judged.scorer.startswith("identity_judge"):
             clusters = "the answers to these very prompts"
+        if judged.scorer.startswith("labelled_em_judge"):
+            clusters = "answers, repeats of one as one; rates, answers clustered by question"
         console.print(f"Intervals: {clusters}.", style="dim")
 
 
