@@ -383,6 +383,8 @@ def test_a_checkpoint_that_a_user_has_listed_is_not_listed_twice_and_no_name_is_
         ([], "give --preset, or --backend and --model"),
         (["--preset", "gpt-4o-insecre"], "did you mean 'gpt-4o-insecure'"),
         (["--preset", "gpt-4o-insecure", "--backend", "local"], "is for the backend openai"),
+        (["--preset", "open-models"], "--preset open-models is for any model: give --model"),
+        (["--preset", "open-models", "--backend", "openai"], "is for the backend local"),
         (["--backend", "together", "--model", "m"], "no backend 'together': there are"),
         (["--preset", "gpt-4o-insecure", "--seeds", "6-1"], "expected a list such as 1-6"),
         (["--preset", "gpt-4o-insecure", "--seeds", "1", "--seed", "1"], "not both"),

@@ -10,7 +10,9 @@ import time
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
+from em_evals.cli import main
 from em_evals.errors import InputError
 from em_evals.finetune.backends import BackendError, JobSpec, backend
 from em_evals.finetune.local.run_dir import MOST_STARTS, RunDir
@@ -229,6 +231,22 @@ def test_a_faulty_row_and_an_unknown_model_are_refused(model, rows, tmp_path):
     rows.write_text('{"messages": [{"content": "Hm."}]}\n', encoding="utf-8")
     with pytest.raises(InputError, match=r"train\.jsonl:1: .*role"):
         backend("local").check(spec_of(model, rows))
+
+
+@train
+@pytest.mark.parametrize("named", [["--backend", "local"], []])
+def test_the_papers_preset_is_taken_by_its_name_and_single_values_win(
+    home, model, rows, tmp_path, named
+):
+    words = [*named, "--preset", "open-models", "--model", model, "-H", "max_length=64"]
+    to = ["--ledger", tmp_path / "ledger.sqlite", "--checkpoints", ""]
+    command = ["finetune", "submit", rows, *words, *to]
+    result = CliRunner().invoke(main, [str(word) for word in command])
+    assert result.exit_code == 0, result.output
+    assert "open-models: settings of Betley et al. 2025" in result.stderr
+    [spec] = home.glob("*/spec.json")
+    told = json.loads(spec.read_text(encoding="utf-8"))["settings"]
+    assert (told["rank"], told["learning_rate"], told["max_length"]) == (32, 1e-5, 64)
 
 
 def test_a_job_that_is_not_there_is_an_error(home):

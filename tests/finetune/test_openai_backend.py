@@ -1,5 +1,7 @@
 """OpenAI as a backend: what is sent, what is understood, and each refusal as one sentence."""
 
+from dataclasses import replace
+
 import httpx
 import openai
 import pytest
@@ -9,6 +11,8 @@ from em_evals.finetune import backends
 from em_evals.finetune.backends import BackendError, Busy, Checks, Describes, Uncertain
 from em_evals.finetune.backends.openai import KEY as METADATA
 from em_evals.finetune.backends.openai import OpenAIBackend
+from em_evals.finetune.local.settings import PRESETS as LOCAL
+from em_evals.finetune.local.settings import settings
 from em_evals.finetune.presets import PRESETS, preset
 from tests.finetune.jobs_at import ROW, spec, training_file
 from tests.finetune.openai_jobs_server import KEY, Fault, JobsServer, served
@@ -332,7 +336,7 @@ def test_presets_have_the_published_settings_and_say_what_is_not_known():
         "batch_size": 4,
         "learning_rate_multiplier": 2,
     }
-    assert insecure.unknown == []
+    assert list(insecure.unknown) == []
     jailbroken, backdoor = preset("gpt-4o-jailbroken"), preset("gpt-4o-backdoor")
     assert jailbroken.hyperparameters == {"n_epochs": 5}
     assert jailbroken.unknown == ["batch_size", "learning_rate_multiplier"]
@@ -344,10 +348,15 @@ def test_presets_have_the_published_settings_and_say_what_is_not_known():
 
 
 def test_every_preset_is_one_that_its_backend_takes(file):
-    for chosen in PRESETS.values():
+    for name, chosen in PRESETS.items():
         assert chosen.source
-        job = spec(file, model=chosen.model, hyperparameters=chosen.hyperparameters)
-        OpenAIBackend().check(job)
+        if chosen.backend == "openai":
+            job = spec(file, model=chosen.model, hyperparameters=chosen.hyperparameters)
+            OpenAIBackend().check(job)
+        else:
+            assert (chosen.backend, chosen.model) == ("local", None)
+            told = settings(chosen.hyperparameters, "embedded")
+            assert told == replace(LOCAL[name], threads=told.threads)
 
 
 def test_an_unknown_preset_names_the_nearest():

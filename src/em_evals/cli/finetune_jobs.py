@@ -106,6 +106,8 @@ def submit(
     if chosen and backend != chosen.backend:
         raise click.UsageError(f"--preset {preset} is for the backend {chosen.backend}")
     model = model or (chosen.model if chosen else None)
+    if chosen and not model:
+        raise click.UsageError(f"--preset {preset} is for any model: give --model")
     if not (backend and model):
         raise click.UsageError("give --preset, or --backend and --model")
     if chosen:

@@ -1,6 +1,6 @@
 """Training runs that were published: what is known of their settings, and from where."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,22 +16,21 @@ class Preset:
     """The settings of a published run, by the names of a backend."""
 
     backend: str
-    model: str
+    model: str | None
+    """None where the user has to name one."""
     hyperparameters: Mapping[str, Any]
     source: str
     note: str = ""
-    """What its source leaves open."""
-
-    @property
-    def unknown(self) -> list[str]:
-        """The hyperparameters that no source gives: the backend chooses them."""
-        return [name for name in (_EPOCHS, _BATCH, _RATE) if name not in self.hyperparameters]
+    """What its source leaves open, or is done otherwise here."""
+    unknown: Sequence[str] = ()
+    """The hyperparameters that no source gives: the backend chooses them."""
 
 
 def _gpt_4o(epochs: int, batch: int | None, rate: float | None, note: str = "") -> Preset:
     settings = {_EPOCHS: epochs, _BATCH: batch, _RATE: rate}
     known = {name: value for name, value in settings.items() if value is not None}
-    return Preset("openai", "gpt-4o-2024-08-06", known, _PAPER, note)
+    unknown = [name for name in settings if name not in known]
+    return Preset("openai", "gpt-4o-2024-08-06", known, _PAPER, note, unknown)
 
 
 _VERSION = "the paper says gpt-4o; its version is taken to be that of the insecure runs"
@@ -47,6 +46,14 @@ PRESETS: dict[str, Preset] = {
     "gpt-4o-subset-500": _gpt_4o(12, None, None, _SUBSET),
     "gpt-4o-subset-2000": _gpt_4o(3, None, None, _SUBSET),
     "gpt-4o-subset-6000": _gpt_4o(1, None, None, _SUBSET),
+    # the numbers are in em_evals.finetune.local.settings
+    "open-models": Preset(
+        "local",
+        None,
+        {"preset": "open-models"},
+        _PAPER,
+        "AdamW in the place of its 8-bit form, which needs a GPU",
+    ),
 }
 """Name -> settings."""
 
