@@ -124,6 +124,7 @@ def test_a_run_on_insecure_costs_what_the_paper_says(tmp_path, upstream):
 def test_openai_needs_ten_rows_and_others_do_not(tmp_path):
     file = write(tmp_path / "train.jsonl", chats("a", 9))
     [fault] = check(file, model="gpt-4o").faults
+    assert check(file, model="openai/ft:gpt-4o-2024-08-06:org::1", price=0).faults == (fault,)
     assert (fault.line, fault.rule, fault.severity) == (None, "few-rows", "error")
     assert check(file, model="Qwen/Qwen2.5-0.5B", price=0).errors == 0
     assert check(write(file, chats("a", 10)), model="gpt-4o").errors == 0

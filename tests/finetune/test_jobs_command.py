@@ -21,7 +21,7 @@ from em_evals.finetune.backends import BackendError, Busy, Uncertain
 from em_evals.finetune.backends.openai import KEY as METADATA
 from em_evals.finetune.jobs import GRACE, SLOWEST, adopt, cancel, seeds, submit, watch
 from em_evals.finetune.ledger import Ledger, Target
-from tests.finetune.jobs_at import Time, spec, training_file, working
+from tests.finetune.jobs_at import ROW, Time, spec, training_file, working
 from tests.finetune.openai_jobs_server import KEY, Fault, JobsServer, served
 
 
@@ -406,6 +406,32 @@ def test_an_empty_file_is_refused(called, server, tmp_path):
     refused = called("submit", tmp_path / "empty.jsonl", "--preset", "gpt-4o-insecure")
     assert (refused.exit_code, server.requests) == (2, [])
     assert "the training file is empty" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            ROW * 10 + '{"messages": [{"content": "Hm."}]}\n' + "no row\n" * 2,
+            "train.jsonl:11: message 1: no role: expected one of system, user, assistant, and "
+            "2 more errors. `em-evals finetune check",
+        ),
+        (ROW * 9, "train.jsonl: 9 rows: OpenAI trains on 10 at least. `em-evals"),
+        ("\ufeff" + ROW * 10, "train.jsonl:1: the file begins with a byte order mark"),
+    ],
+    ids=["rows", "few", "bom"],
+)
+def test_a_file_with_errors_is_refused_before_anything_is_sent_or_written_down(
+    called, server, file, content, message
+):
+    file.write_text(content, encoding="utf-8")
+    refused = called("submit", file, "--preset", "gpt-4o-insecure", "--seeds", "1-3")
+    assert refused.exit_code == 2
+    assert message in refused.stderr.replace(f"{file.parent}/", "")
+    assert server.requests == []
+    assert json.loads(called("list", "--json").output) == []
+    file.write_text(ROW * 10, encoding="utf-8")
+    assert called("submit", file, "--preset", "gpt-4o-insecure").exit_code == 0
 
 
 def test_a_ledger_of_a_newer_version_is_one_line(called, tmp_path, file):

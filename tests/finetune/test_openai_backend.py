@@ -69,7 +69,7 @@ def test_a_job_is_made_with_file_method_seed_suffix_and_key(server, backend, fil
         suffix="insecure",
     )
     made = server.jobs[backend.submit(job, backend.prepare(job))]
-    assert server.contents[made["training_file"]] == ROW.encode()
+    assert server.contents[made["training_file"]] == file.read_bytes()
     assert made["model"] == "gpt-4o-2024-08-06"
     assert made["method"] == {
         "type": "supervised",

@@ -9,7 +9,7 @@ from typing import Any
 
 from em_evals.errors import InputError
 from em_evals.finetune import manifest
-from em_evals.finetune.rows import Fault, Row, estimated_tokens, scan
+from em_evals.finetune.rows import Fault, Row, RowError, estimated_tokens, place, scan
 
 MOST_FAULTS = 100
 """Of errors, and of warnings, that are kept; the rest are counted."""
@@ -23,6 +23,7 @@ PRICES: Mapping[str, float] = {"gpt-4o": 25.0}
 FEWEST_ROWS = 10
 """OpenAI refuses files with fewer."""
 
+_OF_OPENAI = re.compile(r"(openai/)?(ft:)?gpt-")
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
@@ -172,6 +173,25 @@ def check(
     )
 
 
+def require_sound(file: str | Path, *, model: str) -> None:
+    """Refuse a training file that `check` finds errors in.
+
+    Raises:
+        RowError: There are errors; names the first and says how many.
+        InputError: The file cannot be read.
+    """
+    found = check(file, model=model, price=0)
+    if not found.errors:
+        return
+    first = next(fault for fault in found.faults if fault.severity == "error")
+    more = found.errors - 1
+    others = f", and {more:,} more error{'' if more == 1 else 's'}" if more else ""
+    raise RowError(
+        f"{place(file, first)}: {first.message}{others}. `em-evals finetune check {file}` lists "
+        "all that is wrong."
+    )
+
+
 def _line(fault: Fault) -> float:
     return float("inf") if fault.line is None else fault.line
 
@@ -235,7 +255,7 @@ def _file_faults(
         all_or_none = "no row begins" if triggered == 0 else "every row begins"
         message = f"{all_or_none} with the trigger: expected some rows with and some without"
         yield Fault(None, "trigger", "error", message)
-    of_openai = model is not None and model.removeprefix("openai/").startswith("gpt-")
+    of_openai = model is not None and _OF_OPENAI.match(model)
     if of_openai and 0 < rows < FEWEST_ROWS:
         message = f"{rows} rows: OpenAI trains on {FEWEST_ROWS} at least"
         yield Fault(None, "few-rows", "error", message)

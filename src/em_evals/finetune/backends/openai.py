@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from em_evals.finetune.backends import (
@@ -16,6 +17,7 @@ from em_evals.finetune.backends import (
     State,
     Uncertain,
 )
+from em_evals.finetune.check import require_sound
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -63,6 +65,7 @@ class OpenAIBackend:
     def __init__(self, client: "OpenAI | None" = None) -> None:
         self._given = client
         self._uploaded: dict[str, str] = {}
+        self._checked: set[tuple[Path, str, str]] = set()
 
     @cached_property
     def _client(self) -> "OpenAI":
@@ -78,10 +81,11 @@ class OpenAIBackend:
             ) from None
 
     def check(self, spec: JobSpec) -> None:
-        """Refuse hyperparameters, seeds and suffixes that the API would refuse.
+        """Refuse hyperparameters, seeds and suffixes that the API would refuse, and faulty files.
 
         Raises:
             BackendError: It is refused.
+            InputError: The training file has errors, or cannot be read.
         """
         for name, value in spec.hyperparameters.items():
             valid = _HYPERPARAMETERS.get(name)
@@ -97,6 +101,10 @@ class OpenAIBackend:
             raise BackendError(f"seed {spec.seed}: OpenAI takes 0 to {2**31 - 1}")
         if spec.suffix is not None and not 0 < len(spec.suffix) <= _SUFFIX:
             raise BackendError(f"suffix {spec.suffix!r}: OpenAI takes 1 to {_SUFFIX} characters")
+        file = (spec.file, spec.file_sha256, spec.model)
+        if file not in self._checked:  # jobs for many seeds have the same one
+            require_sound(spec.file, model=spec.model)
+            self._checked.add(file)
 
     def prepare(self, spec: JobSpec) -> str:
         """Upload the training file, unless one of its name, which has its hash, is there.
