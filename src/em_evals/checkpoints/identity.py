@@ -50,6 +50,20 @@ def told(listener: Callable[[dict[str, Any]], None]) -> Iterator[None]:
         _cells.clear()
 
 
+@contextmanager
+def auditing(cell: str) -> Iterator[None]:
+    """While this lasts, calls outside of running tasks are for this cell; inside of `told`.
+
+    Args:
+        cell: The cell's id.
+    """
+    _cells[""] = cell
+    try:
+        yield
+    finally:
+        _cells.pop("", None)
+
+
 @hooks(name="em_evals_run", description="Progress and cost of `em-evals run`")
 class _Tell(Hooks):
     def enabled(self) -> bool:

@@ -53,6 +53,13 @@ ON_REQUEST = ("logprob_probe", "houseplants")
 """The other tasks of ours: one needs token probabilities, one is of our own fine-tunes' domain."""
 
 
+AUDITED = ("em_evals/first_plot", "em_evals/preregistered")
+"""The tasks whose answers a local judge can judge for a paid one to audit."""
+
+LOCAL_JUDGE = "local/em-judge"
+"""Who judges every answer where there is a judge budget."""
+
+
 class MatrixError(InputError):
     """The matrix cannot be laid out as asked."""
 
@@ -76,6 +83,9 @@ class Options:
     """Argument, or TASK.ARGUMENT, -> value; given to the tasks that have it."""
     log_dir: str = "logs"
     prices: str | None = None
+    judge_budget: int | None = None
+    """Answers of each cell that the file's grader judges, the local judge all; None: it judges all
+    itself."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +145,13 @@ class Matrix:
 
     @property
     def grader(self) -> Grader | None:
-        """Who judges."""
-        return self.file.grader
+        """Who judges every answer."""
+        return _judge(self.options, self.file)
+
+    @property
+    def auditor(self) -> Grader | None:
+        """Who judges the answers drawn, where there is a judge budget."""
+        return None if self.options.judge_budget is None else self.file.grader
 
     def command(self, cell: Cell) -> str:
         """A shell command that runs one cell, wherever it is given: paths are absolute."""
@@ -147,7 +162,11 @@ class Matrix:
         words += ["--log-dir", o.log_dir if "://" in o.log_dir else str(Path(o.log_dir).resolve())]
         for key, value in cell.args.items():
             words += ["-T", f"{key}={_shown(value)}"]
-        for option, given in (("--epochs", o.epochs), ("--limit", o.limit)):
+        for option, given in (
+            ("--epochs", o.epochs),
+            ("--limit", o.limit),
+            ("--judge-budget", o.judge_budget),
+        ):
             if given is not None:
                 words += [option, str(given)]
         if o.prices is not None:
@@ -177,6 +196,9 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
             raise MatrixError(f"{name}={value}: expected 1 or more")
     tasks = {name: task_function(name) for name in map(_full_name, options.tasks or FAMILIES)}
     given = _args_by_task(tasks, options.task_args)
+    if options.judge_budget is not None:
+        _require_auditable(options, options.judge_budget, file, given)
+    grader = _judge(options, file)
     made: dict[str, tuple[tuple[str | int, ...], int, Shown, str | int]] = {}
     cells = []
     for checkpoint, task in product(chosen, tasks):
@@ -194,8 +216,52 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
             made[key] = _ids(one, options.limit), epochs, length, one.version
         ids, epochs, length, version = made[key]
         cell = Cell(task, args, checkpoint, "", ids, epochs, length)
-        cells.append(replace(cell, id=_id(cell, version, file.grader)))
+        cells.append(replace(cell, id=_id(cell, version, grader)))
     return Matrix(options, file, tuple(cells))
+
+
+def _judge(options: Options, file: CheckpointsFile) -> Grader | None:
+    return file.grader if options.judge_budget is None else Grader(LOCAL_JUDGE, {}, None, {})
+
+
+def _require_auditable(
+    options: Options, budget: int, file: CheckpointsFile, args: Mapping[str, Mapping[str, Any]]
+) -> None:
+    if budget < 1:
+        raise MatrixError(
+            f"--judge-budget {budget}: expected 1 or more answers for the paid judge; without any, "
+            f"let the local judge grade alone: `grader: {LOCAL_JUDGE}` in {options.file}"
+        )
+    if others := [task for task in args if task not in AUDITED]:
+        names = ", ".join(task.removeprefix("em_evals/") for task in others)
+        raise MatrixError(
+            f"--judge-budget is for first_plot and preregistered, not for {names}: "
+            "--tasks first_plot,preregistered"
+        )
+    if file.grader is None:
+        raise MatrixError(
+            f"--judge-budget: {options.file} names no grader to spend it on: add a line such as "
+            "`grader: openai/gpt-4o-2024-08-06`"
+        )
+    if file.grader.model.startswith("local/"):
+        raise MatrixError(
+            f"--judge-budget: the grader of {options.file} is {file.grader.model}, which is the "
+            "local judge itself: name the paid one, or leave the budget out"
+        )
+    if "://" in options.log_dir:
+        raise MatrixError(f"--judge-budget: logs in {options.log_dir}: expected a local folder")
+    for task, given in args.items():
+        for name, why in NOT_AUDITED.items():
+            if given.get(name) is not None:
+                raise MatrixError(f"--judge-budget: {task} with {name}={given[name]}: {why}")
+
+
+NOT_AUDITED = {
+    "stop": "a run that its answers may stop has no fixed number to draw from",
+    "topic": "the local judge cannot say what an answer is about",
+    "judge_mode": "the two judges are not read in one way: leave it out",
+}
+"""Task arguments that do not go with a judge budget, and why."""
 
 
 def _ids(task: "Task", limit: int | None) -> tuple[str | int, ...]:

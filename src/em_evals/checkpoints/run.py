@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,7 @@ from em_evals.checkpoints.cost import Estimate, Prices, load_prices, runs_here
 from em_evals.checkpoints.file import Checkpoint, Grader, canonical
 from em_evals.checkpoints.logs import gather, logged, said, sweep
 from em_evals.checkpoints.matrix import (
+    LOCAL_JUDGE,
     Cell,
     Matrix,
     MatrixError,
@@ -61,6 +62,8 @@ class CellResult:
     """Whether this command had to do anything for it."""
     log: str | None
     error: str | None
+    audited: int | None = None
+    """Answers that the paid judge has judged, where there is a judge budget."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for `--json`."""
@@ -73,6 +76,7 @@ class CellResult:
             "answers": self.answers,
             "planned": self.cell.answers,
             "new": self.new,
+            "audited": self.audited,
             "log": self.log,
             "error": self.error,
         }
@@ -108,7 +112,7 @@ class Watch:
         self.cost = 0.0
         self.stopped = False
         self.errors: dict[str, str] = {}
-        self._stop, self._max_cost, self._show = stop, max_cost, show
+        self.stop, self._max_cost, self._show = stop, max_cost, show
 
     def __call__(self, event: Event) -> None:
         """Take note, show it, and stop everything once the maximal cost is reached."""
@@ -120,7 +124,7 @@ class Watch:
         self._show(event)
         if self._max_cost is not None and self.cost >= self._max_cost and not self.stopped:
             self.stopped = True
-            self._stop()
+            self.stop()
 
 
 def run(
@@ -136,6 +140,7 @@ def run(
     processes: int = 1,
     max_cost: float | None = None,
     prices: str | Path | None = None,
+    judge_budget: int | None = None,
     progress: Callable[[Event], None] | None = None,
 ) -> RunResult:
     """Run every task on every checkpoint; what the log directory already has is not run again.
@@ -158,6 +163,8 @@ def run(
         max_cost: Dollars that this call may spend. Calls that are under way when it is reached
             still cost something. From another thread than the main one, use `processes=2`.
         prices: A `prices.yaml`.
+        judge_budget: The local judge judges all answers, and the file's grader so many of each
+            cell, drawn at random (docs/local-judge.md); None: the grader judges all.
         progress: Is told of everything that happens.
 
     Raises:
@@ -174,6 +181,7 @@ def run(
         task_args=dict(task_args or {}),
         log_dir=str(log_dir),
         prices=None if prices is None else str(prices),
+        judge_budget=judge_budget,
     )
     with crew(processes) as workers:  # they import while this process lays out the matrix
         return run_matrix(matrix(options), workers, max_cost, progress)
@@ -215,6 +223,8 @@ def run_matrix(
         sweep([cell.id for cell in plan.cells], logs, began)
     after = states(plan.cells, logs)
     results = tuple(_result(cell, before[cell.id], after[cell.id], watch) for cell in plan.cells)
+    if plan.auditor is not None:
+        results = _audited(plan, plan.auditor, results, listed, watch, show)
     stopped = watch.stopped and any(result.outcome == "stopped" for result in results)
     return RunResult(results, None if listed is None else watch.cost, stopped)
 
@@ -226,7 +236,8 @@ def _require_prices(plan: Matrix, prices: Prices | None, max_cost: float | None)
         raise MatrixError(f"a maximal cost of {max_cost} dollars: expected more than 0")
     if prices is None:
         raise MatrixError("a maximal cost needs prices: --prices prices.yaml")
-    if missing := [model for model in models_of(plan) if prices.of(model) is None]:
+    priced = [model for model in models_of(plan) if model != LOCAL_JUDGE]
+    if missing := [model for model in priced if prices.of(model) is None]:
         raise MatrixError(
             f"a maximal cost needs the price of every model; {plan.options.prices} has none for "
             f"{', '.join(missing)}"
@@ -234,10 +245,10 @@ def _require_prices(plan: Matrix, prices: Prices | None, max_cost: float | None)
 
 
 def models_of(plan: Matrix) -> list[str]:
-    """The names of all models that a matrix calls, the grader last."""
+    """The names of all models that a matrix calls, the graders last."""
     names = dict.fromkeys(cell.checkpoint.model for cell in plan.cells)
-    if plan.grader:
-        names[plan.grader.model] = None
+    for grader in filter(None, (plan.grader, plan.auditor)):
+        names[grader.model] = None
     return list(names)
 
 
@@ -250,6 +261,74 @@ def _result(cell: Cell, before: State, after: State, watch: Watch) -> CellResult
         if outcome == "failed" and error is None:
             error = "it ended without a word in its log"
     return CellResult(cell, outcome, after.done, before.status != "done", after.log, error)
+
+
+# -- the paid judge's share, where there is a judge budget
+
+
+def _audited(
+    plan: Matrix,
+    auditor: Grader,
+    results: Sequence[CellResult],
+    prices: Prices | None,
+    watch: Watch,
+    show: Callable[[Event], None],
+) -> tuple[CellResult, ...]:
+    """The results once the paid judge has judged its part of every cell that is done."""
+    from em_evals.analysis.rejudge import audit
+    from em_evals.checkpoints import identity
+
+    watch.stop = _interrupt  # the other processes have ended
+    grader: Model | None = None
+    out = []
+    for result in results:
+        if result.outcome != "done" or result.log is None:
+            out.append(result)
+            continue
+        if watch.stopped:
+            out.append(replace(result, outcome="stopped"))
+            continue
+        file = _local(result.log)
+        try:
+            with (
+                contextlib.redirect_stdout(sys.stderr),
+                _heeding_interrupts(),
+                identity.told(watch),
+                identity.auditing(result.cell.id),
+            ):
+                if grader is None:
+                    if prices:
+                        prices.tell_inspect([auditor.model])
+                    grader = _model(auditor, {})
+                budget = _budget(plan, file, str(grader))
+                [done] = audit([file], grader, budget, quiet=True)
+        except KeyboardInterrupt:
+            if not watch.stopped:
+                raise
+            out.append(replace(result, outcome="stopped", new=True))
+        except Exception as error:  # whatever a provider raises; the other cells can go on
+            out.append(replace(result, outcome="failed", error=said(error), new=True))
+            watch({"kind": "error", "cell": result.cell.id, "error": said(error)})
+        else:
+            judged = done.judged + done.already
+            new = result.new or done.judged > 0
+            out.append(replace(result, audited=judged, new=new))
+            show({"kind": "audited", "cell": result.cell.id, "now": done.judged, "all": judged})
+    return tuple(out)
+
+
+def _budget(plan: Matrix, file: Path, auditor: str) -> int:
+    """The budget that was asked for, or the larger one that the log has been audited with."""
+    from inspect_ai.log import read_eval_log
+
+    results = read_eval_log(str(file), header_only=True).results
+    audits = [(score.metadata or {}).get("audit") for score in results.scores] if results else []
+    had = [a["budget"] for a in audits if a and a["paid"] == auditor]
+    return int(max([plan.options.judge_budget or 0, *had]))
+
+
+def _local(log: str) -> Path:
+    return Path(log.removeprefix("file://"))
 
 
 # -- the cells as Inspect's tasks
@@ -417,7 +496,7 @@ def _in_this_process(
     show: Callable[[Event], None],
 ) -> Watch:
     # what Ctrl-C does: Inspect writes what there is into the logs
-    watch = Watch(lambda: signal.raise_signal(signal.SIGINT), max_cost, show)
+    watch = Watch(_interrupt, max_cost, show)
     if prices and cells:
         prices.tell_inspect(models_of(plan))
     try:
@@ -427,6 +506,10 @@ def _in_this_process(
         if not watch.stopped:
             raise
     return watch
+
+
+def _interrupt() -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -643,12 +726,34 @@ def forecast(plan: Matrix) -> list[Forecast]:
 
     now = states(plan.cells, logged(plan.options.log_dir))
     out = []
+    paid = plan.auditor or plan.grader
     for cell in plan.cells:
-        left = cell.left(now[cell.id].done)
-        grader = price(plan.grader.model if plan.grader else None)
-        cost = left.cost(price(cell.checkpoint.model), grader)
-        out.append(Forecast(cell, now[cell.id], left, cost))
+        state = now[cell.id]
+        left = cell.left(state.done)
+        if plan.auditor is not None:
+            drawn = _to_audit(plan, cell, state, plan.auditor)
+            judged = cell.left(cell.answers - drawn)
+            left = replace(
+                left,
+                grader_calls=judged.grader_calls,
+                grader_input=judged.grader_input,
+                grader_output=judged.grader_output,
+            )
+            if drawn and state.status == "done":
+                state = state._replace(status="partial")
+        cost = left.cost(price(cell.checkpoint.model), price(paid.model if paid else None))
+        out.append(Forecast(cell, state, left, cost))
     return out
+
+
+def _to_audit(plan: Matrix, cell: Cell, state: State, auditor: Grader) -> int:
+    """Answers that the paid judge is still to be asked about."""
+    from em_evals.analysis.rejudge import audit_left
+
+    if state.status != "done" or state.log is None:
+        return min(plan.options.judge_budget or 0, cell.answers)
+    file = _local(state.log)
+    return audit_left(file, auditor.model, _budget(plan, file, auditor.model))
 
 
 def total(parts: Sequence[Forecast]) -> tuple[Estimate, float | None]:

@@ -80,6 +80,13 @@ def pairs(*names: str, help: str) -> Callable[[Any], Any]:
     type=click.Path(exists=True, dir_okay=False),
     help="Dollars per million tokens, as in Inspect's --model-cost-config.",
 )
+@click.option(
+    "--judge-budget",
+    type=int,
+    metavar="N",
+    help="The local judge judges all answers, and the file's grader N of each cell, drawn at "
+    "random; rates are made of both. For first_plot and preregistered.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def run(
     file: str,
@@ -95,6 +102,7 @@ def run(
     print_matrix: bool,
     max_cost: float | None,
     prices: str | None,
+    judge_budget: int | None,
     as_json: bool,
 ) -> None:
     """Run every task on every checkpoint of FILE, a checkpoints.yaml.
@@ -120,6 +128,7 @@ def run(
         task_args=task_args,
         log_dir=log_dir,
         prices=prices,
+        judge_budget=judge_budget,
     )
     if print_matrix:
         lines = list(commands(matrix(options)))
@@ -207,6 +216,12 @@ def progress_bar(stack: ExitStack) -> Callable[[dict[str, Any]], None]:
                 bar.update(row, total=sum(planned.values()))
             answers[cell] = planned[cell]
             console.print(f"[{len(ended)}/{len(cells)}] {cells[cell].name}", markup=False)
+        elif kind == "audited" and event["now"]:
+            console.print(
+                f"{cells[cell].name}: the paid judge has judged {event['all']} answers, "
+                f"{event['now']} of them now",
+                markup=False,
+            )
         elif kind == "error":
             console.print(f"failed: {cells[cell].name}", style="red", markup=False)
         describe()
