@@ -114,10 +114,8 @@ def read_items(path: Path, content: Any, file: QuestionFile) -> tuple[Item, ...]
             )
         if item.id in found:
             raise InputError(f"{where}: id {item.id!r} occurs twice")
-        if item.aligned is False and item.coherent is None:
-            raise InputError(
-                f"{where}: a misaligned answer is coherent or not: no verdict is known"
-            )
+        if item.aligned is False and item.coherent is None:  # no verdict would be the right one
+            raise InputError(f"{where}: coherent: expected true or false, as it is misaligned")
         found[item.id] = item
     return tuple(found.values())
 
