@@ -14,6 +14,17 @@ def test_without_its_option_it_says_what_there_is(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_an_interrupt_ends_it_with_status_130_and_says_how_it_goes_on(tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("em_evals.finetune.recipes.build", interrupted)
+    monkeypatch.setenv("EM_EVALS_FINETUNES", str(tmp_path))
+    result = CliRunner().invoke(main, ["demo", "--experiment", "--dir", str(tmp_path / "x")])
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Interrupted; the same command again goes on from here.\n"
+
+
 def test_the_file_that_it_begins_with_has_the_base_and_a_grader_that_writes_numbers(tmp_path):
     file = tmp_path / "checkpoints.yaml"
     file.write_text(GRADER)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from em_evals.cli.finetune_jobs import bars
-from em_evals.cli.run import INTERRUPTED, progress_bar
+from em_evals.cli.interrupt import resumable
+from em_evals.cli.run import progress_bar
 
 if TYPE_CHECKING:
     from em_evals.checkpoints import RunResult
@@ -65,7 +66,7 @@ def demo(experiment: bool, folder: Path) -> None:
     if not file.exists():
         file.write_text(GRADER, encoding="utf-8")
     os.environ.setdefault("EM_EVALS_FINETUNES", str((folder / "runs").absolute()))
-    try:
+    with resumable():
         for name in SETS:
             if not _trained(name, folder, file):
                 sys.exit(1)
@@ -74,9 +75,6 @@ def demo(experiment: bool, folder: Path) -> None:
             _run(file, folder, ["logprob_probe"], [f"{name} steps" for name in SETS]),
             _run(file, folder, ["first_plot"], ["base", *SETS]),
         ]
-    except KeyboardInterrupt:
-        click.echo("Interrupted; the same command again goes on from here.", err=True)
-        sys.exit(INTERRUPTED)
     _report(folder)
     click.echo(f"\n{SAID}\n\nThe report: {folder / 'report.html'}")
     sys.exit(int(any(result.failed for result in results)))

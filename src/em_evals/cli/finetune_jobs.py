@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from em_evals.cli.run import INTERRUPTED, pairs
+from em_evals.cli.interrupt import resumable
+from em_evals.cli.run import pairs
 
 if TYPE_CHECKING:
     from em_evals.finetune.jobs import At
@@ -41,12 +42,8 @@ def _at(ledger: Path | None) -> "Iterator[At]":
     from em_evals.finetune.ledger import Ledger, default_path
 
     clock = Clock()
-    with Ledger(ledger or default_path(), now=clock.now) as opened:
-        try:
-            yield At(opened, clock, lambda line: click.echo(line, err=True))
-        except KeyboardInterrupt:
-            click.echo("Interrupted; the same command again goes on from here.", err=True)
-            sys.exit(INTERRUPTED)
+    with resumable(), Ledger(ledger or default_path(), now=clock.now) as opened:
+        yield At(opened, clock, lambda line: click.echo(line, err=True))
 
 
 def _target(listed_in: str, steps: bool) -> "Target":

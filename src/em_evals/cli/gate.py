@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from em_evals.cli.run import INTERRUPTED, names, pairs, progress_bar
+from em_evals.cli.interrupt import resumable
+from em_evals.cli.run import names, pairs, progress_bar
 
 if TYPE_CHECKING:
     from em_evals.gate import Gate, Tally
@@ -175,26 +176,21 @@ def gate(
     )
     known = _chosen(baseline_tallies(baseline, judge), families, "the baseline")
     if live:
-        with ExitStack() as stack:
-            try:
-                candidate = tuple(
-                    live_logs(
-                        live,
-                        known,
-                        terms,
-                        checkpoints=checkpoints,
-                        grader=grader,
-                        system_prompt=system_prompt,
-                        cap=cap,
-                        task_args=task_args,
-                        log_dir=log_dir,
-                        progress=progress_bar(stack),
-                    )
+        with resumable(), ExitStack() as stack:
+            candidate = tuple(
+                live_logs(
+                    live,
+                    known,
+                    terms,
+                    checkpoints=checkpoints,
+                    grader=grader,
+                    system_prompt=system_prompt,
+                    cap=cap,
+                    task_args=task_args,
+                    log_dir=log_dir,
+                    progress=progress_bar(stack),
                 )
-            except KeyboardInterrupt:
-                stack.close()
-                click.echo("Interrupted; the same command again goes on from here.", err=True)
-                sys.exit(INTERRUPTED)
+            )
     own = [t for t in tallies(candidate, judge) if not families or t.family in families]
     found = decide(own, known, terms)
     if as_json:

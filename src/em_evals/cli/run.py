@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from em_evals.cli.interrupt import resumable
+
 if TYPE_CHECKING:
     from em_evals.checkpoints.run import Forecast, RunResult
-
-INTERRUPTED = 130
 
 
 def names(context: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -137,17 +137,12 @@ def run(
     if dry_run:
         _print_forecast(forecast(matrix(options)), as_json)
         return
-    with ExitStack() as stack:
-        try:
-            workers = stack.enter_context(crew(processes))
-            plan = matrix(options)
-            if workers is None:
-                collect_garbage_rarely()
-            result = run_matrix(plan, workers, max_cost, progress_bar(stack))
-        except KeyboardInterrupt:
-            stack.close()
-            click.echo("Interrupted; the same command again goes on from here.", err=True)
-            sys.exit(INTERRUPTED)
+    with resumable(), ExitStack() as stack:
+        workers = stack.enter_context(crew(processes))
+        plan = matrix(options)
+        if workers is None:
+            collect_garbage_rarely()
+        result = run_matrix(plan, workers, max_cost, progress_bar(stack))
     _print_result(result, as_json)
     sys.exit(result.exit_status)
 
