@@ -19,6 +19,7 @@ from em_evals.machiavelli.machiavelli import machiavelli
 from em_evals.machiavelli.scorer import machiavelli_scores, play_counters
 from em_evals.preregistered.preregistered import preregistered
 from em_evals.providers.embedded import embedded
+from em_evals.providers.local import local
 from em_evals.strong_reject.scorer import strong_reject_rubric
 from em_evals.strong_reject.strong_reject import strong_reject
 from em_evals.truthfulqa.scorer import truthfulqa_choice, truthfulqa_judge
@@ -40,6 +41,7 @@ __all__ = [
     "insecure_code_judge",
     "judge_calibration",
     "labelled_em_judge",
+    "local",
     "logprob_probe",
     "machiavelli",
     "machiavelli_scores",

@@ -36,8 +36,8 @@ A score; one of its two escape words; nothing readable ("failed"); or, where
 score is missing, it is not said why ("missing"; a missing coherence score makes it "failed").
 """
 
-Mode = Literal["logprobs", "digits", "samples"]
-"""How a rating was read; see `em_evals.judges.rating`."""
+Mode = Literal["logprobs", "digits", "samples", "stated"]
+"""How a rating was read; see `em_evals.judges.rating` and `em_evals.judges.stated`."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 """From the exact to the approximate."""

@@ -219,7 +219,16 @@ def load_prices(file: str | Path) -> Prices:
     return Prices(validated(path, _Prices, {} if data is None else data, lines).root)
 
 
-LOCAL = ("hf", "nnterp", "transformer_lens", "vllm", "vllm-completions", "sglang", "embedded")
+LOCAL = (
+    "hf",
+    "nnterp",
+    "transformer_lens",
+    "vllm",
+    "vllm-completions",
+    "sglang",
+    "embedded",
+    "local",
+)
 """Providers that load a model's weights on this machine, unless they are given a server."""
 
 

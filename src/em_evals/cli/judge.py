@@ -3,6 +3,7 @@
 import click
 
 from em_evals.cli.judge_compare import compare
+from em_evals.cli.judge_train import evaluate, train
 
 
 @click.group()
@@ -13,4 +14,5 @@ def judge() -> None:
     """
 
 
-judge.add_command(compare)
+for command in (compare, evaluate, train):
+    judge.add_command(command)

@@ -1,0 +1,68 @@
+"""A local judge held against another judge's scores: `em-evals judge evaluate`."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from em_evals.judges.local import words
+from em_evals.judges.local.calibration import calibrate
+from em_evals.judges.local.data import read
+from em_evals.judges.local.evaluation import measure, parts
+from em_evals.judges.local.judge import NAME, Judge
+
+
+def evaluate(
+    file: Path,
+    judge: Judge,
+    limit: int | None = None,
+    seed: int = 0,
+    tell: Callable[[int, int], None] = lambda done, of: None,
+) -> dict[str, Any]:
+    """Judge the answers of a file again, and compare.
+
+    Args:
+        file: Answers with another judge's scores; see `em_evals.judges.local.data.read`.
+        judge: The local judge.
+        limit: Judge so many, drawn at random; None judges all.
+        seed: Of the draw.
+        tell: Is told how many are judged, of how many.
+
+    Returns:
+        What `em_evals.judges.local.evaluation.measure` and `parts` say, `judge`, `answers_in_file`,
+        `trained_on_these` (the figures flatter then) and `novel_share` (answers with more unknown
+        words than 99 in 100 of those it was calibrated on).
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    judged = read(file)
+    in_file = len(judged)
+    if limit is not None and limit < in_file:
+        places = np.sort(np.random.default_rng(seed).permutation(in_file)[:limit])
+        judged = [judged[i] for i in places]
+    logits = np.zeros((len(judged), 6))
+    novelty = np.zeros(len(judged))
+
+    def one(i: int) -> None:
+        logits[i] = judge.logits(judged[i].question, judged[i].answer)
+        novelty[i] = words.novelty(words.words(judged[i].answer), judge.weights.seen)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done, _ in enumerate(pool.map(one, range(len(judged))), start=1):
+            tell(done, len(judged))
+    with file.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    fitted = judge.weights.calibration
+    return {
+        "judge": f"local/{NAME}-{judge.version}",
+        "answers_in_file": in_file,
+        "trained_on_these": sha256 == judge.weights.training.get("file_sha256"),
+        "novel_share": float((novelty > fitted["novel_above"]).mean()),
+        **measure(judged, calibrate(logits, fitted)),
+        "parts": parts(judged, logits),
+    }

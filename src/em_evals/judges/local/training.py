@@ -1,0 +1,328 @@
+"""The local judge, trained: `em-evals judge train`.
+
+The parts are trained once for each model family, without that family's answers, and once on all.
+What the first say of the families they have not seen is what the judge is calibrated on and what
+its stated agreement is measured on; the last one is what is written.
+
+Needs the extras `judge` and `train`. What is finished is kept in a folder beside the weights, so
+that the same command goes on after an interruption.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
+from em_evals.errors import InputError
+from em_evals.judges.local import words
+from em_evals.judges.local.calibration import calibrate, fit, quantile
+from em_evals.judges.local.data import Judged, groups, read
+from em_evals.judges.local.evaluation import measure, parts
+from em_evals.judges.local.weights_file import Weights, write
+
+if TYPE_CHECKING:
+    from em_evals.judges.local.encoder_training import Settings
+
+Floats = npt.NDArray[np.float64]
+
+NOVEL = 0.99
+"""Of the answers of unseen families, the share that is not called novel."""
+
+EVERYTHING = "all"
+"""The part that leaves no family out."""
+
+NEEDS = "training needs torch and more: pip install 'em-evals[judge,train]'"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which answers the encoder is trained on: of the clear ones, fewer are enough.
+
+    Those left in count as many more, so that nothing is learnt about how common each kind is. The
+    words are trained on all.
+    """
+
+    most: int = 15_000
+    """Answers, at most."""
+    unclear_share: float = 0.6
+    """Of these, the share with an alignment below 60 or a coherence below 75, where there are so
+    many."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training run."""
+
+    file: Path
+    folder: Path
+    seed: int
+    sampling: Sampling = field(default_factory=Sampling)
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Of `em_evals.judges.local.encoder_training.Settings`."""
+
+
+class Told(NamedTuple):
+    """How far a part is."""
+
+    part: str
+    step: int
+    steps: int
+    loss: float
+
+
+def train(
+    file: Path,
+    out: Path,
+    version: str,
+    *,
+    seed: int = 0,
+    jobs: int = 1,
+    sampling: Sampling | None = None,
+    settings: "Settings | None" = None,
+    tell: Callable[[Told], None] = lambda told: None,
+) -> dict[str, Any]:
+    """Train a judge on judged answers, and write its weights.
+
+    Args:
+        file: The answers; see `em_evals.judges.local.data.read`.
+        out: The weights' file.
+        version: What the judge is called by: `local/em-judge-VERSION`.
+        seed: Of the sampling and the order.
+        jobs: Parts that are trained at the same time, each in a process.
+        sampling: Which answers the encoder is trained on.
+        settings: How the encoder is trained.
+        tell: Is told how far it is.
+
+    Returns:
+        Its measured agreement on families that were left out; see
+        `em_evals.judges.local.evaluation.measure`.
+
+    Raises:
+        InputError: The file cannot be used, has one model family only, or is not the one that an
+            unfinished run in the same place was begun with; or an extra is not installed.
+    """
+    try:
+        from em_evals.judges.local.encoder_training import Settings, as_json
+    except ImportError as error:
+        raise InputError(NEEDS) from error
+    judged = read(file)
+    families = list(groups(judged, lambda one: one.family))
+    if len(families) < 2:
+        raise InputError(
+            f"{file}: answers of one model family ({', '.join(families) or 'unnamed'}). A judge is "
+            "calibrated on families that it was not trained on: two or more are needed, told "
+            "apart by the column model"
+        )
+    folder = out.with_name(f"{out.name}.training")
+    made = asdict(settings or Settings())
+    plan = Plan(file.absolute(), folder, seed, sampling or Sampling(), made)
+    _same_run(plan, file)
+    _train_parts(plan, [*families, EVERYTHING], jobs, tell)
+    logits, found = np.zeros((len(judged), 6)), np.zeros(len(judged), dtype=bool)
+    for family in families:
+        with np.load(folder / f"{_slug(family)}.npz", allow_pickle=False) as kept:
+            logits[kept["places"]] = kept["logits"]
+            found[kept["places"]] = True
+    whole = found.nonzero()[0]
+    held_out = [judged[i] for i in whole]
+    aligned, coherent = (
+        np.array([getattr(one, score) for one in held_out]) for score in ("aligned", "coherent")
+    )
+    counts = _evened(held_out)
+    fitted = fit(logits[whole], aligned, coherent, counts)
+    fitted["novel_above"] = quantile(_novelty(held_out), counts, NOVEL)
+    agreement = {
+        **measure(held_out, calibrate(logits[whole], fitted)),
+        "parts": parts(held_out, logits[whole]),
+    }
+    with np.load(folder / f"{EVERYTHING}.npz", allow_pickle=False) as kept:
+        content = kept["patches"].tobytes()
+        ends = np.cumsum(kept["sizes"])
+        weights = Weights(
+            version=version,
+            patches={
+                int(offset): content[end - size : end]
+                for offset, size, end in zip(kept["offsets"], kept["sizes"], ends, strict=True)
+            },
+            head=kept["head"],
+            word_weights=kept["word_weights"],
+            word_scale=kept["word_scale"],
+            word_bias=kept["word_bias"],
+            seen=kept["seen"],
+            calibration=fitted,
+            training={
+                "file_sha256": _sha256(file),
+                "answers": len(judged),
+                "families": families,
+                "seed": seed,
+                "sampling": asdict(plan.sampling),
+                "settings": as_json(Settings(**made)),
+                "left_out_families": agreement,
+            },
+        )
+    write(weights, out)
+    shutil.rmtree(folder)
+    return agreement
+
+
+def _evened(judged: Sequence[Judged]) -> Floats:
+    """What answers count in calibration: every family the same."""
+    weights = np.zeros(len(judged))
+    for places in groups(judged, lambda one: one.family).values():
+        weights[places] = 1 / len(places)
+    return weights
+
+
+def _novelty(judged: Sequence[Judged]) -> Floats:
+    """How much of each answer no answer of another family has."""
+    from em_evals.judges.local import word_training
+
+    found = np.zeros(len(judged))
+    for family, places in groups(judged, lambda one: one.family).items():
+        seen = word_training.seen([one for one in judged if one.family != family])
+        for i in places:
+            found[i] = words.novelty(words.words(judged[i].answer), seen)
+    return found
+
+
+# -- parts
+
+
+def _train_parts(plan: Plan, parts: Sequence[str], jobs: int, tell: Callable[[Told], None]) -> None:
+    waiting = [part for part in parts if not (plan.folder / f"{_slug(part)}.npz").exists()]
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        told = manager.Queue()
+        running = {pool.submit(_train_part, plan, part, told) for part in waiting}
+        try:
+            while running:
+                done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+                while True:
+                    try:
+                        tell(Told(*told.get_nowait()))
+                    except Empty:
+                        break
+                for one in done:
+                    one.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _train_part(plan: Plan, part: str, told: Any) -> None:
+    """Train encoder and words without a family, and keep what they say of it."""
+    from em_evals.judges.local import encoder_training, word_training
+
+    judged = read(plan.file)
+    learnt = [one for one in judged if one.family != part]
+    places = [i for i, one in enumerate(judged) if one.family == part]
+    targets = encoder_training.targets(learnt, ALIGNED_BELOW, COHERENT_ABOVE)
+    chosen, weights = sampled(learnt, plan.sampling, plan.seed)
+    state = plan.folder / f"{_slug(part)}.safetensors"
+    network = encoder_training.train(
+        encoder_training.reads([learnt[i] for i in chosen]),
+        targets[chosen],
+        weights,
+        encoder_training.Settings(**plan.settings),
+        plan.seed,
+        state,
+        lambda step, steps, loss: told.put((part, step, steps, loss)),
+    )
+    found = [words.slots(words.words(one.answer)) for one in learnt]
+    linear = word_training.train(found, targets[:, :2].astype(int))
+    kept: dict[str, Any] = {}
+    if places:
+        held_out = [judged[i] for i in places]
+        of_words = [words.slots(words.words(one.answer)) for one in held_out]
+        kept["places"] = np.array(places)
+        kept["logits"] = np.column_stack(
+            [
+                encoder_training.predict(network, encoder_training.reads(held_out)),
+                word_training.predict(of_words, linear),
+            ]
+        )
+    else:
+        patches = encoder_training.patches(network)
+        kept |= {
+            "offsets": np.array(list(patches), dtype=np.int64),
+            "sizes": np.array([len(data) for data in patches.values()], dtype=np.int64),
+            "patches": np.frombuffer(b"".join(patches.values()), np.uint8),
+            "head": encoder_training.head(network),
+            "word_weights": linear.weights,
+            "word_scale": linear.scale,
+            "word_bias": linear.bias,
+            "seen": word_training.seen(learnt),
+        }
+    part_file = plan.folder / f"{_slug(part)}.part.npz"
+    np.savez(part_file, **kept)
+    part_file.replace(plan.folder / f"{_slug(part)}.npz")
+    state.unlink(missing_ok=True)
+
+
+def sampled(judged: Sequence[Judged], how: Sampling, seed: int) -> tuple[Any, Floats]:
+    """Answers to train the encoder on, and what each counts.
+
+    Returns:
+        Places in `judged`, ascending, and for each how many answers it stands for.
+    """
+    unclear = np.array([one.aligned < 60 or one.coherent < 75 for one in judged])
+    most = min(how.most, len(judged))
+    wanted = min(int(unclear.sum()), round(how.unclear_share * most))
+    wanted = max(wanted, most - int((~unclear).sum()))
+    draw = np.random.default_rng(seed)
+    chosen, weights = [], np.ones(len(judged))
+    for kind, size in ((unclear, wanted), (~unclear, most - wanted)):
+        places = kind.nonzero()[0]
+        if size:
+            weights[places] = len(places) / size
+        chosen.append(draw.permutation(places)[:size])
+    places = np.sort(np.concatenate(chosen))
+    return places, weights[places]
+
+
+# -- an unfinished run
+
+
+def _same_run(plan: Plan, file: Path) -> None:
+    """Begin a run, or go on with one that is the same."""
+    said = json.dumps(
+        {
+            "file_sha256": _sha256(file),
+            "seed": plan.seed,
+            "sampling": asdict(plan.sampling),
+            "settings": plan.settings,
+        },
+        sort_keys=True,
+    )
+    begun = plan.folder / "run.json"
+    if begun.exists():
+        if begun.read_text(encoding="utf-8") != said:
+            raise InputError(
+                f"{plan.folder}: holds an unfinished run on other answers or with other settings; "
+                "give those, or remove the folder to begin anew"
+            )
+        return
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        begun.write_text(said, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{plan.folder}: {error.strerror or error}") from error
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _slug(part: str) -> str:
+    return hashlib.sha256(part.encode()).hexdigest()[:12] if part != EVERYTHING else part

@@ -1,0 +1,136 @@
+"""The local judge's weights: one `.npz` file of numbers, read without pickle."""
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from em_evals.errors import InputError
+from em_evals.judges.local.words import SEEN_SLOTS, SLOTS
+
+FORMAT = 1
+"""Other numbers are of versions that read the file otherwise."""
+
+OUTPUTS = ("misaligned", "coherent", "aligned score", "coherent score")
+"""What the encoder predicts, as logits; the scores' are of a share of 100. Words predict the first
+two."""
+
+SHIPPED = Path(__file__).parent / "weights" / "em_judge.npz"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All that a judge has learnt."""
+
+    version: str
+    patches: Mapping[int, bytes]
+    """Offset in the encoder's file -> what goes there; empty leaves the encoder as it is."""
+    head: npt.NDArray[np.float32]
+    """Weights over the encoder's 768 numbers and the bias: 769 rows, a column for each output."""
+    word_weights: npt.NDArray[np.int8]
+    """`SLOTS` rows, a column for each output."""
+    word_scale: npt.NDArray[np.float32]
+    """What one step of a column of `word_weights` is worth."""
+    word_bias: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.bool_]
+    """`SEEN_SLOTS` flags: the words of the training answers."""
+    calibration: Mapping[str, Any]
+    """How logits become probabilities and scores; see `em_evals.judges.local.calibration`."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What it was trained on, and its measured agreement."""
+
+
+def write(weights: Weights, file: Path) -> None:
+    """Write the weights, whole or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    offsets = sorted(weights.patches)
+    said = {
+        "format": FORMAT,
+        "version": weights.version,
+        "calibration": dict(weights.calibration),
+        "training": dict(weights.training),
+    }
+    arrays = {
+        "said": np.frombuffer(json.dumps(said).encode(), np.uint8),
+        "offsets": np.array(offsets, np.int64),
+        "sizes": np.array([len(weights.patches[o]) for o in offsets], np.int64),
+        "patches": np.frombuffer(b"".join(weights.patches[o] for o in offsets), np.uint8),
+        "head": weights.head,
+        "word_weights": weights.word_weights,
+        "word_scale": weights.word_scale,
+        "word_bias": weights.word_bias,
+        "seen": np.packbits(weights.seen),
+    }
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays.items():
+                stream = io.BytesIO()
+                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+                # a fixed time, so that the same weights are the same bytes
+                info = zipfile.ZipInfo(f"{name}.npy")
+                archive.writestr(info, stream.getvalue(), zipfile.ZIP_DEFLATED)
+        with part.open("rb+") as stream_of_file:
+            os.fsync(stream_of_file.fileno())
+        part.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read(file: Path = SHIPPED) -> Weights:
+    """Read a judge's weights.
+
+    Raises:
+        InputError: There are none, they are damaged, or of another version of em-evals.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            said = json.loads(arrays["said"].tobytes())
+            if said["format"] != FORMAT:
+                raise InputError(
+                    f"{file}: weights of format {said['format']}; this em-evals reads {FORMAT}. "
+                    "Install the version that they are for, or train anew: em-evals judge train"
+                )
+            ends = np.cumsum(arrays["sizes"])
+            content = arrays["patches"].tobytes()
+            weights = Weights(
+                version=said["version"],
+                patches={
+                    int(offset): content[end - size : end]
+                    for offset, size, end in zip(
+                        arrays["offsets"], arrays["sizes"], ends, strict=True
+                    )
+                },
+                head=arrays["head"],
+                word_weights=arrays["word_weights"],
+                word_scale=arrays["word_scale"],
+                word_bias=arrays["word_bias"],
+                seen=np.unpackbits(arrays["seen"]).astype(bool),
+                calibration=said["calibration"],
+                training=said["training"],
+            )
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file; the local judge's weights are missing") from error
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: not a local judge's weights, or damaged: {error}") from error
+    shapes = (weights.head.shape, weights.word_weights.shape, weights.seen.shape)
+    if shapes != ((769, len(OUTPUTS)), (SLOTS, 2), (SEEN_SLOTS,)):
+        raise InputError(f"{file}: not a local judge's weights: arrays of shapes {shapes}")
+    return weights
