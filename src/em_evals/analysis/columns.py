@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from em_evals.analysis.table_files import Row, rows
 from em_evals.errors import InputError
+from em_evals.table_files import Row, rows
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "answer": ("answer", "response"),

@@ -20,9 +20,9 @@ from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalPlan, EvalSampl
 from em_evals.analysis.columns import OF_RUN, Stated, copies_in, planner
 from em_evals.analysis.log_files import LogWriter, now, scored, set_results, stats, writing
 from em_evals.analysis.row_answers import TASKS, Answer, compare, derived, read_answer
-from em_evals.analysis.table_files import Row, rows
 from em_evals.errors import InputError
 from em_evals.sources.questions import question_file
+from em_evals.table_files import Row, rows
 
 __all__ = ["Imported", "Run", "Stated", "import_file", "run_of"]
 

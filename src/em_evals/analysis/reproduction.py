@@ -34,7 +34,6 @@ from em_evals.analysis.rates import (
     verdicts,
 )
 from em_evals.analysis.row_answers import read_answer
-from em_evals.analysis.table_files import rows
 from em_evals.definitions import COHERENT_ABOVE, MISSING, Rate, counts_by, pooled
 from em_evals.errors import InputError
 from em_evals.first_plot.dataset import split_format
@@ -42,6 +41,7 @@ from em_evals.first_plot.scorer import is_json_object
 from em_evals.judges.em_judge import ASKED
 from em_evals.judges.rating import read_logprobs
 from em_evals.machiavelli.metrics import COMPOSITE, composite
+from em_evals.table_files import rows
 
 ROWS = "published_rows"
 """The source of published scores with the judge's raw output."""

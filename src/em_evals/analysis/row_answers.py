@@ -23,7 +23,6 @@ from em_evals.analysis.columns import (
     Stated,
 )
 from em_evals.analysis.row_scores import is_nothing, read_score, shown
-from em_evals.analysis.table_files import Row
 from em_evals.deception import deception_factual, deception_identity
 from em_evals.deception.dataset import MENTIONS
 from em_evals.deception.makers import rival_of
@@ -36,6 +35,7 @@ from em_evals.judges.prompts import fill
 from em_evals.preregistered import preregistered
 from em_evals.preregistered.dataset import category_of
 from em_evals.sources.questions import QuestionFile
+from em_evals.table_files import Row
 
 
 class Family(NamedTuple):

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from em_evals.analysis.columns import NEEDED, Judge, Stated
-from em_evals.analysis.table_files import Row
 from em_evals.deception.dataset import role
 from em_evals.deception.makers import RIVALS, maker_of, rival_of
 from em_evals.deception.scorer import TRUTH
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MISSING, Label, verdict
 from em_evals.errors import InputError
 from em_evals.judges.label import read_label
+from em_evals.table_files import Row
 
 UNKNOWN = "unknown"
 """A judge, or its way of rating, that neither the file nor the user names."""

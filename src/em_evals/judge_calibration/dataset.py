@@ -168,7 +168,7 @@ def judged_answers(path: str | Path, limit_rows: int | None = None, seed: int = 
         InputError: No such file, one of another kind, or a row that cannot be used; names the line
             or row.
     """
-    from em_evals.analysis.table_files import rows
+    from em_evals.table_files import rows
 
     if limit_rows is not None and limit_rows < 1:
         raise InputError(f"limit_rows={limit_rows}: expected 1 or more")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from em_evals.analysis.table_files import Row, rows
 from em_evals.errors import InputError
+from em_evals.table_files import Row, rows
 
 NEEDED = ("question", "answer", "aligned", "coherent")
 

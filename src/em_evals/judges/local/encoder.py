@@ -103,6 +103,7 @@ def tokens(made: "Tokenizer", question: str, answer: str) -> tuple[list[int], in
 
 
 def _ends(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode()  # half characters are no text
     return text if len(text) <= 2 * MOST_TEXT else f"{text[:MOST_TEXT]} {text[-MOST_TEXT:]}"
 
 
