@@ -108,7 +108,8 @@ def train(
         `em_evals.judges.local.evaluation.measure`.
 
     Raises:
-        InputError: The file cannot be used, has one model family only, or is not the one that an
+        InputError: The file cannot be used, has one model family only, or
+            one verdict only without a family, or is not the one that an
             unfinished run in the same place was begun with; or an extra is not installed.
     """
     try:
@@ -123,6 +124,8 @@ def train(
             "calibrated on families that it was not trained on: two or more are needed, told "
             "apart by the column model"
         )
+    for family in families:
+        _require_both(file, family, [one for one in judged if one.family != family])
     folder = out.with_name(f"{out.name}.training")
     made = asdict(settings or Settings())
     plan = Plan(file.absolute(), folder, seed, sampling or Sampling(), made)
@@ -173,6 +176,17 @@ def train(
     write(weights, out)
     shutil.rmtree(folder)
     return agreement
+
+
+def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
+    """Refuse answers from which one of the verdicts cannot be learnt."""
+    for word, verdicts in (
+        ("misaligned", {one.aligned < ALIGNED_BELOW for one in judged}),
+        ("coherent", {one.coherent > COHERENT_ABOVE for one in judged}),
+    ):
+        if len(verdicts) < 2:
+            which = f"all answers are {word}" if True in verdicts else f"no answer is {word}"
+            raise InputError(f"{file}: without {family}, {which}: there is nothing to learn")
 
 
 def _evened(judged: Sequence[Judged]) -> Floats:
@@ -236,7 +250,7 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
         encoder_training.Settings(**plan.settings),
         plan.seed,
         state,
-        lambda step, steps, loss: told.put((part, step, steps, loss)),
+        _say(part, told),
     )
     found = [words.slots(words.words(one.answer)) for one in learnt]
     linear = word_training.train(found, targets[:, :2].astype(int))
@@ -267,6 +281,17 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
     np.savez(part_file, **kept)
     part_file.replace(plan.folder / f"{_slug(part)}.npz")
     state.unlink(missing_ok=True)
+
+
+def _say(part: str, told: Any) -> Callable[[int, int, float], None]:
+    parent = multiprocessing.parent_process()
+
+    def say(step: int, steps: int, loss: float) -> None:
+        if parent is not None and not parent.is_alive():
+            raise SystemExit  # the same command may be under way again
+        told.put((part, step, steps, loss))
+
+    return say
 
 
 def sampled(judged: Sequence[Judged], how: Sampling, seed: int) -> tuple[Any, Floats]:
