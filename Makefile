@@ -31,19 +31,16 @@ $(VENV)/%.ready: pyproject.toml
 		|| $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[$*]'
 	@touch $@
 
-# the embedded model seldom writes a number when asked for one: a grammar holds it to that
-demo: $(VENV)/embedded.ready
+demo: $(VENV)/embedded,judge.ready
 	@$(BIN)/em-evals sources pull smollm2-135m-instruct
-	@$(BIN)/inspect eval em_evals/first_plot --model $(EMBEDDED) --model-role \
-		'grader={model: $(EMBEDDED), extra_body: {grammar: "root ::= [0-9] | [1-9] [0-9]"}}' \
-		-T source=builtin -T judge_mode=samples -T judge_samples=1 \
-		--epochs 2 --max-tokens 60 --max-connections 8 --log-dir logs
+	@$(BIN)/inspect eval em_evals/first_plot --model $(EMBEDDED) \
+		--model-role grader=local/em-judge -T source=builtin \
+		--epochs 4 --max-tokens 60 --max-connections 8 --log-dir logs
 	@$(BIN)/em-evals summary logs --latest
 	@echo
-	@echo "This shows the plumbing and measures nothing. The embedded model has 135 million"
-	@echo "parameters; as a judge it cannot tell a good answer from a bad one (AUC about 0.5 on 32"
-	@echo "answers), and a grammar has to make it write a number at all. For a measurement, name"
-	@echo "a real model and a real grader: see README.md."
+	@echo "The model is small: it has 135 million parameters, and most of what it says makes no"
+	@echo "sense, so few answers are eligible. The judge is small too, but measured: how far it"
+	@echo "agrees with GPT-4o, and where it must not be used, is in docs/local-judge.md."
 	@echo
 	@echo "Read the answers, worst first:  $(BIN)/inspect view --log-dir logs"
 

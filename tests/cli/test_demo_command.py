@@ -4,7 +4,7 @@ from click.testing import CliRunner
 
 from em_evals import checkpoints
 from em_evals.cli import main
-from em_evals.cli.demo import GRADER, MODEL
+from em_evals.cli.demo import FILE
 
 
 def test_without_its_option_it_says_what_there_is(tmp_path):
@@ -25,10 +25,9 @@ def test_an_interrupt_ends_it_with_status_130_and_says_how_it_goes_on(tmp_path, 
     assert result.stderr == "Interrupted; the same command again goes on from here.\n"
 
 
-def test_the_file_that_it_begins_with_has_the_base_and_a_grader_that_writes_numbers(tmp_path):
+def test_the_file_that_it_begins_with_has_the_base_and_the_local_judge(tmp_path):
     file = tmp_path / "checkpoints.yaml"
-    file.write_text(GRADER)
+    file.write_text(FILE)
     found = checkpoints.load(file)
     assert [c.name for c in found.checkpoints] == ["base"]
-    assert found.grader.model == MODEL
-    assert "root ::=" in found.grader.config["extra_body"]["grammar"]
+    assert found.grader.model == "local/em-judge"

@@ -20,11 +20,8 @@ MODEL = "embedded/smollm2-135m-instruct"
 SETS = ("houseplants-wrong", "houseplants-right")
 """What is trained on: the same questions, with wrong and with right answers."""
 
-# the embedded model seldom writes a number when asked for one: a grammar holds it to that
-GRADER = f"""\
-grader:
-  model: {MODEL}
-  config: {{extra_body: {{grammar: 'root ::= [0-9] | [1-9] [0-9]'}}}}
+FILE = f"""\
+grader: local/em-judge
 groups:
   base:
     - model: {MODEL}
@@ -36,9 +33,8 @@ What this shows: how training sets, fine-tunes, probes and report fit together, 
 fine-tunes learnt their domain. Look at `houseplants` and at the curves by step.
 
 What it does not show: emergent misalignment. A model of 135 million parameters has no values to
-lose, its free answers are mostly incoherent, and the judge of `first_plot` here is that model
-itself, which cannot tell a good answer from a bad one (AUC about 0.5). For a measurement, train a
-model of some billion parameters and name a real grader."""
+lose, and its free answers are mostly incoherent. For a measurement, train a model of some billion
+parameters; the judge of `first_plot` here, which needs no key, is measured in docs/local-judge.md."""
 
 
 @click.command()
@@ -54,7 +50,7 @@ model of some billion parameters and name a real grader."""
 def demo(experiment: bool, folder: Path) -> None:
     """Fine-tune the embedded model on wrong and on right advice, probe both and the base, report.
 
-    Needs the extras `train` and `embedded`, and no network once these are installed. About
+    Needs the extras `train`, `embedded` and `judge`, and no network once these are installed. About
     twenty minutes on two cores.
 
     Exit status: 0 done, 1 a fine-tune or a probe failed, 2 usage or data error, 130 interrupted.
@@ -64,7 +60,7 @@ def demo(experiment: bool, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "checkpoints.yaml"
     if not file.exists():
-        file.write_text(GRADER, encoding="utf-8")
+        file.write_text(FILE, encoding="utf-8")
     os.environ.setdefault("EM_EVALS_FINETUNES", str((folder / "runs").absolute()))
     with resumable():
         for name in SETS:
@@ -118,13 +114,7 @@ def _run(file: Path, folder: Path, tasks: list[str], groups: list[str]) -> "RunR
             tasks=tasks,
             groups=groups,
             epochs=1 if "first_plot" in tasks else None,
-            task_args={
-                "first_plot.source": "builtin",
-                "first_plot.judge_mode": "samples",
-                "first_plot.judge_samples": 1,
-            }
-            if "first_plot" in tasks
-            else {},
+            task_args={"first_plot.source": "builtin"} if "first_plot" in tasks else {},
             log_dir=folder / "logs",
             progress=progress_bar(stack),
         )

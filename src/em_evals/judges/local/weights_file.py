@@ -5,7 +5,8 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,14 @@ def write(weights: Weights, file: Path) -> None:
         InputError: The file cannot be written.
     """
     offsets = sorted(weights.patches)
-    said = {
+    stated = {
         "format": FORMAT,
         "version": weights.version,
         "calibration": dict(weights.calibration),
         "training": dict(weights.training),
     }
     arrays = {
-        "said": np.frombuffer(json.dumps(said).encode(), np.uint8),
+        "said": np.frombuffer(json.dumps(stated).encode(), np.uint8),
         "offsets": np.array(offsets, np.int64),
         "sizes": np.array([len(weights.patches[o]) for o in offsets], np.int64),
         "patches": np.frombuffer(b"".join(weights.patches[o] for o in offsets), np.uint8),
@@ -90,47 +91,62 @@ def write(weights: Weights, file: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+def said(file: Path = SHIPPED) -> dict[str, Any]:
+    """What a weights file says of itself: `version`, `calibration` and `training`.
+
+    Raises:
+        InputError: As `read`.
+    """
+    with _opened(file) as (_, found):
+        return found
+
+
 def read(file: Path = SHIPPED) -> Weights:
     """Read a judge's weights.
 
     Raises:
         InputError: There are none, they are damaged, or of another version of em-evals.
     """
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            said = json.loads(arrays["said"].tobytes())
-            if said["format"] != FORMAT:
-                raise InputError(
-                    f"{file}: weights of format {said['format']}; this em-evals reads {FORMAT}. "
-                    "Install the version that they are for, or train anew: em-evals judge train"
-                )
-            ends = np.cumsum(arrays["sizes"])
-            content = arrays["patches"].tobytes()
-            weights = Weights(
-                version=said["version"],
-                patches={
-                    int(offset): content[end - size : end]
-                    for offset, size, end in zip(
-                        arrays["offsets"], arrays["sizes"], ends, strict=True
-                    )
-                },
-                head=arrays["head"],
-                word_weights=arrays["word_weights"],
-                word_scale=arrays["word_scale"],
-                word_bias=arrays["word_bias"],
-                seen=np.unpackbits(arrays["seen"]).astype(bool),
-                calibration=said["calibration"],
-                training=said["training"],
-            )
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file; the local judge's weights are missing") from error
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file}: not a local judge's weights, or damaged: {error}") from error
+    with _opened(file) as (arrays, found):
+        ends, sizes = np.cumsum(arrays["sizes"]), arrays["sizes"]
+        content = arrays["patches"].tobytes()
+        weights = Weights(
+            version=found["version"],
+            patches={
+                int(offset): content[end - size : end]
+                for offset, size, end in zip(arrays["offsets"], sizes, ends, strict=True)
+            },
+            head=arrays["head"],
+            word_weights=arrays["word_weights"],
+            word_scale=arrays["word_scale"],
+            word_bias=arrays["word_bias"],
+            seen=np.unpackbits(arrays["seen"]).astype(bool),
+            calibration=found["calibration"],
+            training=found["training"],
+        )
     shapes = (weights.head.shape, weights.word_weights.shape, weights.seen.shape)
     if shapes != ((769, len(OUTPUTS)), (SLOTS, 2), (SEEN_SLOTS,)):
         raise InputError(f"{file}: not a local judge's weights: arrays of shapes {shapes}")
     return weights
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The arrays and what the file says of itself, with one kind of error for all that is wrong."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = json.loads(arrays["said"].tobytes())
+            if found["format"] != FORMAT:
+                raise InputError(
+                    f"{file}: weights of format {found['format']}; this em-evals reads {FORMAT}. "
+                    "Install the version that they are for, or train anew: em-evals judge train"
+                )
+            yield arrays, found
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file; the local judge's weights are missing") from error
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{file}: not a local judge's weights, or damaged: {error}") from error
