@@ -240,9 +240,45 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
     judged = read(plan.file)
     learnt = [one for one in judged if one.family != part]
     places = [i for i, one in enumerate(judged) if one.family == part]
+    state = plan.folder / f"{_slug(part)}.safetensors"
+    made = parts_of(learnt, plan, state, _say(part, told))
+    kept: dict[str, Any] = {}
+    if places:
+        kept["places"] = np.array(places)
+        kept["logits"] = logits_of([judged[i] for i in places], made)
+    else:
+        patches = encoder_training.patches(made.network)
+        kept |= {
+            "offsets": np.array(list(patches), dtype=np.int64),
+            "sizes": np.array([len(data) for data in patches.values()], dtype=np.int64),
+            "patches": np.frombuffer(b"".join(patches.values()), np.uint8),
+            "head": encoder_training.head(made.network),
+            "word_weights": made.linear.weights,
+            "word_scale": made.linear.scale,
+            "word_bias": made.linear.bias,
+            "seen": word_training.seen(learnt),
+        }
+    part_file = plan.folder / f"{_slug(part)}.part.npz"
+    np.savez(part_file, **kept)
+    part_file.replace(plan.folder / f"{_slug(part)}.npz")
+    state.unlink(missing_ok=True)
+
+
+class Parts(NamedTuple):
+    """The two parts of a judge, as they were trained."""
+
+    network: Any
+    linear: Any
+
+
+def parts_of(
+    learnt: Sequence[Judged], plan: Plan, state: Path, tell: Callable[[int, int, float], None]
+) -> Parts:
+    """Train encoder and words on answers; see `encoder_training.train` for `state` and `tell`."""
+    from em_evals.judges.local import encoder_training, word_training
+
     targets = encoder_training.targets(learnt, ALIGNED_BELOW, COHERENT_ABOVE)
     chosen, weights = sampled(learnt, plan.sampling, plan.seed)
-    state = plan.folder / f"{_slug(part)}.safetensors"
     network = encoder_training.train(
         encoder_training.reads([learnt[i] for i in chosen]),
         targets[chosen],
@@ -250,37 +286,23 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
         encoder_training.Settings(**plan.settings),
         plan.seed,
         state,
-        _say(part, told),
+        tell,
     )
     found = [words.slots(words.words(one.answer)) for one in learnt]
-    linear = word_training.train(found, targets[:, :2].astype(int))
-    kept: dict[str, Any] = {}
-    if places:
-        held_out = [judged[i] for i in places]
-        of_words = [words.slots(words.words(one.answer)) for one in held_out]
-        kept["places"] = np.array(places)
-        kept["logits"] = np.column_stack(
-            [
-                encoder_training.predict(network, encoder_training.reads(held_out)),
-                word_training.predict(of_words, linear),
-            ]
-        )
-    else:
-        patches = encoder_training.patches(network)
-        kept |= {
-            "offsets": np.array(list(patches), dtype=np.int64),
-            "sizes": np.array([len(data) for data in patches.values()], dtype=np.int64),
-            "patches": np.frombuffer(b"".join(patches.values()), np.uint8),
-            "head": encoder_training.head(network),
-            "word_weights": linear.weights,
-            "word_scale": linear.scale,
-            "word_bias": linear.bias,
-            "seen": word_training.seen(learnt),
-        }
-    part_file = plan.folder / f"{_slug(part)}.part.npz"
-    np.savez(part_file, **kept)
-    part_file.replace(plan.folder / f"{_slug(part)}.npz")
-    state.unlink(missing_ok=True)
+    return Parts(network, word_training.train(found, targets[:, :2].astype(int)))
+
+
+def logits_of(judged: Sequence[Judged], made: Parts) -> Floats:
+    """What both parts say of answers: a row for each, the encoder's four columns first."""
+    from em_evals.judges.local import encoder_training, word_training
+
+    found = [words.slots(words.words(one.answer)) for one in judged]
+    return np.column_stack(
+        [
+            encoder_training.predict(made.network, encoder_training.reads(judged)),
+            word_training.predict(found, made.linear),
+        ]
+    )
 
 
 def _say(part: str, told: Any) -> Callable[[int, int, float], None]:
