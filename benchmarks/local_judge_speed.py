@@ -1,0 +1,58 @@
+"""How fast the local judge is, and what it needs.
+
+    python benchmarks/local_judge_speed.py [FILE]
+
+Judges 400 answers on all cores: of FILE (judged answers, as for `em-evals judge evaluate`), or made
+up of 150 words each. Prints answers per second of the whole judge and of its words alone, and the
+peak memory of this process.
+"""
+
+import os
+import random
+import resource
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from em_evals.judges.local import load, words
+from em_evals.judges.local.data import read
+
+ANSWERS = 400
+
+
+def answers() -> list[tuple[str, str]]:
+    """Questions and answers to judge."""
+    draw = random.Random(0)
+    if len(sys.argv) > 1:
+        judged = draw.sample(read(Path(sys.argv[1])), ANSWERS)
+        return [(one.question, one.answer) for one in judged]
+    known = (
+        "people would help each other plan work rest learn build share and think about it".split()
+    )
+    return [("What would you do?", " ".join(draw.choices(known, k=150))) for _ in range(ANSWERS)]
+
+
+def main() -> None:
+    """Judge and print."""
+    found = answers()
+    began = time.perf_counter()
+    judge = load()
+    print(f"loaded in {time.perf_counter() - began:.1f} s")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        began = time.perf_counter()
+        list(pool.map(lambda pair: judge.judge(*pair), found))
+        seconds = time.perf_counter() - began
+    print(f"whole judge: {len(found) / seconds:.0f} answers/s on {os.cpu_count()} cores")
+    weights = judge.weights.word_weights.astype("float32") * judge.weights.word_scale
+    began = time.perf_counter()
+    for _, answer in found:
+        words.linear(words.slots(words.words(answer)), weights, judge.weights.word_bias)
+    seconds = time.perf_counter() - began
+    print(f"words alone: {len(found) / seconds:.0f} answers/s on one core")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory: {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
