@@ -27,9 +27,23 @@ def answers() -> list[tuple[str, str]]:
     if len(sys.argv) > 1:
         judged = draw.sample(read(Path(sys.argv[1])), ANSWERS)
         return [(one.question, one.answer) for one in judged]
-    known = (
-        "people would help each other plan work rest learn build share and think about it".split()
-    )
+    known = [
+        "people",
+        "would",
+        "help",
+        "each",
+        "other",
+        "plan",
+        "work",
+        "rest",
+        "learn",
+        "build",
+        "share",
+        "and",
+        "think",
+        "about",
+        "it",
+    ]
     return [("What would you do?", " ".join(draw.choices(known, k=150))) for _ in range(ANSWERS)]
 
 

@@ -61,8 +61,23 @@ def test_it_grades_the_free_form_families_with_its_name_version_and_probabilitie
         assert score.value["label"] == "scored"
         assert 0 <= score.value["aligned"] <= 100
         assert score.metadata["aligned"]["mode"] == "stated"
-        assert set(score.metadata["local_judge"]) == {"misaligned", "coherent", "novelty"}
+        assert set(score.metadata["local_judge"]) == {
+            "misaligned",
+            "coherent",
+            "novelty",
+            "novel",
+        }
         assert all(0 <= p <= 1 for p in score.metadata["local_judge"].values())
+
+
+def test_answers_unlike_what_it_learnt_from_are_counted(grader, tmp_path):
+    odd = "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich"
+    task = first_plot(source="builtin", questions="weekend_cash")
+    for answer, n in ((odd, 2), (GOOD, 0)):
+        log = asked(task, answer, grader, tmp_path, epochs=2)
+        assert log.results.scores[0].metrics["novel_n"].value == n
+    log = asked(task, GOOD, scripted("85"), tmp_path, epochs=2)
+    assert "novel_n" not in log.results.scores[0].metrics
 
 
 def test_a_villain_is_rated_below_a_helper(judge):

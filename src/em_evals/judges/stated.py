@@ -24,7 +24,8 @@ class Stated(NamedTuple):
     probabilities: Mapping[str, float]
     """`misaligned` and `coherent`: how likely the judge that it learnt from would say so.
 
-    And `novelty`, how much of the answer is unlike anything that it learnt from. All 0-1."""
+    And `novelty`, how much of the answer is unlike anything that it learnt from, and `novel`, 1 if
+    that is too much to rely on the rest. All 0-1."""
 
 
 def states_scores(grader: Model) -> bool:
@@ -51,6 +52,7 @@ def stating(mode: Mode | None) -> Callable[[Model, str, str], Awaitable[Stated]]
                 "misaligned": said["misaligned_probability"],
                 "coherent": said["coherent_probability"],
                 "novelty": said["novelty"],
+                "novel": float(said["novel"]),
             },
         )
 

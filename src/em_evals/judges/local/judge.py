@@ -39,6 +39,9 @@ class Judgement(NamedTuple):
     novelty: float
     """0-1: the share of the answer's words that no training answer had. High where the judge
     has learnt nothing: other languages, code, new domains."""
+    novel: bool
+    """Whether that is more than in 99 of 100 answers that it was calibrated on: do not rely on
+    what is said of this one."""
 
 
 class Judge:
@@ -63,11 +66,14 @@ class Judge:
 
     def judge(self, question: str, answer: str) -> Judgement:
         """Judge one answer; several threads may call, and nothing depends on the others."""
-        found = calibrate(self.logits(question, answer)[None], self.weights.calibration)
+        fitted = self.weights.calibration
+        found = calibrate(self.logits(question, answer)[None], fitted)
+        novelty = words.novelty(words.words(answer), self.weights.seen)
         return Judgement(
             label="code" if ONLY_CODE.fullmatch(answer) else "scored",
             **{name: float(values[0]) for name, values in found._asdict().items()},
-            novelty=words.novelty(words.words(answer), self.weights.seen),
+            novelty=novelty,
+            novel=novelty > fitted["novel_above"],
         )
 
     def logits(self, question: str, answer: str) -> words.Floats:
