@@ -76,8 +76,8 @@ def rates() -> Metric:
       rated; those the grader failed on, which are in no share.
     - `logprobs_n`, `digits_n`, `samples_n`, `stated_n`: how many answers were rated in each mode.
       Rates are comparable only within one mode.
-    - `novel_n`, of the local judge alone: answers unlike what it learnt from, on which it should not
-      be relied.
+    - `novel_n`, of the local judge alone: answers unlike what it learnt from, on which not to rely
+      on it.
     """
 
     def compute(scores: list[SampleScore]) -> Value:
