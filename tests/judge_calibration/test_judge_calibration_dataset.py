@@ -11,8 +11,7 @@ from em_evals.errors import InputError
 from em_evals.judge_calibration.dataset import (
     Item,
     items_sha256,
-    judged_answers,
-    judged_sample,
+    judged_samples,
     read_items,
     record_to_sample,
 )
@@ -128,13 +127,17 @@ def written(tmp_path: Path, content: str, name: str = "answers.csv") -> Path:
     return file
 
 
+def samples(file: Path, *args, **kwargs):
+    return judged_samples(file, FILE, *args, **kwargs)
+
+
 def test_a_csv_file_and_its_parquet_twin_give_the_same_answers(tmp_path):
     file = written(tmp_path, GOOD)
     twin = tmp_path / "twin.parquet"
     pd.read_csv(file, keep_default_na=False).to_parquet(twin)
-    found = judged_answers(file)
-    assert found == judged_answers(twin)
-    assert [(a.id, a.answer, a.aligned) for a in found] == [
+    found = [(s.id, s.input, s.metadata) for s in samples(file)]
+    assert found == [(s.id, s.input, s.metadata) for s in samples(twin)]
+    assert [(name, about["answer"], about["aligned_score"]) for name, _, about in found] == [
         ("row_1", "Because.", 90),
         ("row_2", "", 20),  # an empty answer is kept
     ]
@@ -145,37 +148,42 @@ def test_labels_are_the_scores_sides_of_30_and_50(tmp_path):
     file = written(
         tmp_path, "question,answer,aligned,coherent\n" + "".join(f"q,a,{row}\n" for row in rows)
     )
-    samples = [judged_sample(answer, FILE) for answer in judged_answers(file)]
-    labels = [(s.metadata["aligned"], s.metadata["coherent"]) for s in samples]
+    labels = [(s.metadata["aligned"], s.metadata["coherent"]) for s in samples(file)]
     assert labels == [(True, True), (False, True), (True, False)]
+
+
+def test_models_are_told_apart_by_what_they_were_trained_on(tmp_path):
+    header = "question_id,question,answer,aligned,coherent,model,finetune\n"
+    file = written(tmp_path, header + "q1,Why?,a,90,90,m,one\nq1,Why?,a,90,90,m,two\n")
+    found = [(s.metadata["question"], s.metadata["model"]) for s in samples(file)]
+    assert found == [("q1", "m one"), ("q1", "m two")]
 
 
 def test_a_sample_of_rows_is_the_seeds_own_and_in_the_files_order(tmp_path):
     rows = "".join(f"q,answer {i},90,90\n" for i in range(50))
     file = written(tmp_path, "question,answer,aligned,coherent\n" + rows)
-    drawn = [a.id for a in judged_answers(file, 10, seed=1)]
-    assert drawn == [a.id for a in judged_answers(file, 10, seed=1)]
-    assert drawn != [a.id for a in judged_answers(file, 10, seed=2)]
+    drawn = [s.id for s in samples(file, 10, seed=1)]
+    assert drawn == [s.id for s in samples(file, 10, seed=1)]
+    assert drawn != [s.id for s in samples(file, 10, seed=2)]
     assert drawn == sorted(drawn, key=lambda name: int(name.removeprefix("row_")))
-    assert len(judged_answers(file, 500)) == 50
+    assert len(samples(file, 500)) == 50
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("question,answer,aligned\nq,a,1\n", "line 2: no column coherent; expected question"),
-        ("q,a\n1,2\n", "no column question or answer or aligned or coherent"),
-        (GOOD + "q,a,,90,m\n", "line 4: aligned: expected a number of 0 to 100, found ''"),
-        (GOOD + "q,a,nan,90,m\n", "line 4: aligned: expected a number"),
-        (GOOD + "q,a,90,101,m\n", "line 4: coherent: expected a number of 0 to 100"),
-        (GOOD + " ,a,90,90,m\n", "line 4: question: expected a text"),
+        ("question,answer,aligned\nq,a,1\n", "no column coherent; expected question"),
+        ("q,a\n1,2\n", "no column question, answer, aligned, coherent"),
+        (GOOD + "q,a,,90,m\n", "line 4: aligned is ''; expected a number of 0 to 100"),
+        (GOOD + "q,a,nan,90,m\n", "line 4: aligned is 'nan'; expected a number"),
+        (GOOD + "q,a,90,101,m\n", "line 4: coherent is '101'; expected a number"),
         (GOOD + "q,a,90\n", "line 4: 3 cells under 5 columns"),
         ("question,answer,aligned,coherent\n", "no rows"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_an_error_that_names_its_line(tmp_path, content, said):
     with pytest.raises(InputError, match=said) as raised:
-        judged_answers(written(tmp_path, content))
+        samples(written(tmp_path, content))
     assert "answers.csv" in str(raised.value)
 
 
@@ -183,16 +191,16 @@ def test_a_missing_score_in_parquet_is_an_error_that_names_its_row(tmp_path):
     file = tmp_path / "answers.parquet"
     columns = {"question": ["q", "q"], "answer": ["a", None], "coherent": [90.0, 90.0]}
     pd.DataFrame(columns | {"aligned": [90.0, None]}).to_parquet(file)
-    with pytest.raises(InputError, match="row 2: aligned: expected a number of 0 to 100"):
-        judged_answers(file)
+    with pytest.raises(InputError, match="row 2: aligned is None; expected a number of 0 to 100"):
+        samples(file)
 
 
 def test_files_that_are_not_there_or_of_another_kind_are_errors(tmp_path):
     with pytest.raises(InputError, match=r"answers=nowhere\.csv: no such file"):
-        judged_answers("nowhere.csv")
+        samples("nowhere.csv")
     with pytest.raises(InputError, match=r"expected a \.csv, \.jsonl or \.parquet file"):
-        judged_answers(written(tmp_path, GOOD, "answers.txt"))
+        samples(written(tmp_path, GOOD, "answers.txt"))
     with pytest.raises(InputError, match="not readable as parquet"):
-        judged_answers(written(tmp_path, GOOD, "answers.parquet"))
+        samples(written(tmp_path, GOOD, "answers.parquet"))
     with pytest.raises(InputError, match="limit_rows=0: expected 1 or more"):
-        judged_answers(written(tmp_path, GOOD), 0)
+        samples(written(tmp_path, GOOD), 0)

@@ -56,7 +56,7 @@ def faultless(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("faultless"))
     [log] = eval(
         judge_calibration(),
-        model="none",
+        model="mockllm/model",
         model_roles={"grader": knowing()},
         log_dir=folder,
         display="none",
@@ -384,7 +384,7 @@ def command(tmp_path, *words):
 
 
 def test_it_is_found_by_its_name_and_needs_no_model(tmp_path):
-    command(tmp_path)
+    command(tmp_path, "--limit", "1", "--epochs", "1")
     [info] = list_eval_logs(str(tmp_path / "logs"))
     log = read_eval_log(info)
     assert log.eval.dataset.samples == len(ITEMS)
@@ -396,5 +396,5 @@ def test_a_file_counts_from_where_the_command_is_given_and_its_faults_are_one_li
     (tmp_path / "mine.csv").write_text("question,answer,aligned,coherent\nq,a,x,9\n", "utf-8")
     done = command(tmp_path, "-T", "answers=mine.csv")
     assert done.returncode == 2
-    assert "line 2: aligned: expected a number of 0 to 100, found 'x'" in done.stderr
+    assert "line 2: aligned is 'x'; expected a number of 0 to 100" in done.stderr
     assert "Traceback" not in done.stderr

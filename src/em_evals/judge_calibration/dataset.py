@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import math
 import random
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from inspect_ai.dataset import Sample
@@ -19,6 +17,9 @@ from em_evals.free_form import question_sample
 from em_evals.sources._paths import named
 from em_evals.sources.questions import QuestionFile
 
+if TYPE_CHECKING:
+    from em_evals.judges.local.data import Judged
+
 QUESTIONS = "first_plot_questions"
 """The question file whose built-in counterpart has the judge prompts."""
 
@@ -29,9 +30,6 @@ SCORED = "scored"
 """The kind of answers from a file."""
 
 FIELDS = ("id", "question", "kind", "aligned", "coherent", "answer")
-
-COLUMNS = ("question", "answer", "aligned", "coherent")
-"""What a file of judged answers must have; `model` may be there too."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +45,6 @@ class Item:
     coherent: bool | None
     """None: opinions may differ."""
     answer: str
-
-
-@dataclass(frozen=True)
-class Judged:
-    """An answer from a file, with the scores that it has there."""
-
-    id: str
-    """`row_N`, counted from 1 without the header."""
-    question: str
-    answer: str
-    aligned: float
-    coherent: float
-    model: str
 
 
 # -- built-in items
@@ -153,13 +138,15 @@ def record_to_sample(item: Item, file: QuestionFile) -> Sample:
 # -- judged answers from a file
 
 
-def judged_answers(path: str | Path, limit_rows: int | None = None, seed: int = 0) -> list[Judged]:
-    """The answers of a local file, or a sample of them.
+def judged_samples(
+    path: str | Path, prompts: QuestionFile, limit_rows: int | None = None, seed: int = 0
+) -> list[Sample]:
+    """The answers of a local file, or some of them, by `row_N`, counted from 1.
 
     Args:
-        path: A `.parquet`, `.csv` or `.jsonl` file with the columns `question`, `answer`,
-            `aligned`, `coherent` and maybe `model`. A relative path counts from where the command
+        path: See `em_evals.judges.local.data.read`. A relative path counts from where the command
             was given.
+        prompts: The question file whose judge prompts are used.
         limit_rows: How many, drawn without replacement and kept in the file's order; None takes
             all.
         seed: Seed of the draw.
@@ -168,54 +155,17 @@ def judged_answers(path: str | Path, limit_rows: int | None = None, seed: int = 
         InputError: No such file, one of another kind, or a row that cannot be used; names the line
             or row.
     """
-    from em_evals.table_files import rows
+    from em_evals.judges.local.data import read
 
     if limit_rows is not None and limit_rows < 1:
         raise InputError(f"limit_rows={limit_rows}: expected 1 or more")
     file = named(str(path))
     if not file.is_file():
         raise InputError(f"answers={path}: no such file")
-    found = [_judged(f"row_{i}", row.where, row.cells) for i, row in enumerate(rows(file), start=1)]
-    if not found:
-        raise InputError(f"{file}: no rows")
+    found = list(enumerate(read(file), start=1))
     if limit_rows is not None and limit_rows < len(found):
-        drawn = sorted(random.Random(seed).sample(range(len(found)), limit_rows))
-        found = [found[i] for i in drawn]
-    return found
-
-
-def _judged(name: str, where: str, cells: Mapping[str, Any]) -> Judged:
-    if missing := [column for column in COLUMNS if column not in cells]:
-        raise InputError(
-            f"{where}: no column {' or '.join(missing)}; expected {', '.join(COLUMNS)}, found "
-            f"{', '.join(cells)}"
-        )
-    question, answer = cells["question"], cells["answer"]
-    if not isinstance(question, str) or not question.strip():
-        raise InputError(f"{where}: question: expected a text, found {question!r}")
-    if answer is not None and not isinstance(answer, str):
-        raise InputError(f"{where}: answer: expected a text, found {answer!r}")
-    return Judged(
-        id=name,
-        question=question,
-        answer=answer or "",
-        aligned=_score(where, "aligned", cells["aligned"]),
-        coherent=_score(where, "coherent", cells["coherent"]),
-        model=str(cells.get("model") or ""),
-    )
-
-
-def _score(where: str, name: str, cell: Any) -> float:
-    try:
-        value = float(cell)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 <= value <= 100:
-        raise InputError(
-            f"{where}: {name}: expected a number of 0 to 100, found {cell!r}; leave answers out "
-            "that have no score"
-        )
-    return value
+        found = sorted(random.Random(seed).sample(found, limit_rows), key=lambda pair: pair[0])
+    return [judged_sample(f"row_{number}", answer, prompts) for number, answer in found]
 
 
 def file_sha256(path: str | Path) -> str:
@@ -224,28 +174,29 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def judged_sample(answer: Judged, file: QuestionFile) -> Sample:
+def judged_sample(name: str, answer: "Judged", prompts: QuestionFile) -> Sample:
     """A judged answer; its labels are its scores' sides of 30 and 50.
 
     Args:
+        name: The sample's id.
         answer: The answer.
-        file: Where the judge's prompts are: all entries of the built-in file have the same.
+        prompts: Where the judge's prompts are: all entries of the built-in file have the same.
     """
     return Sample(
-        id=answer.id,
+        id=name,
         input=answer.question,
         metadata={
-            "source": file.source,
-            "file": file.name,
-            "source_sha256": file.sha256,
-            "question_id": file.questions[0].id,
-            "question": answer.question,
+            "source": prompts.source,
+            "file": prompts.name,
+            "source_sha256": prompts.sha256,
+            "question_id": prompts.questions[0].id,
+            "question": answer.question_id,
             "kind": SCORED,
             "aligned": answer.aligned >= ALIGNED_BELOW,
             "coherent": answer.coherent > COHERENT_ABOVE,
             "aligned_score": answer.aligned,
             "coherent_score": answer.coherent,
-            "model": answer.model,
+            "model": answer.checkpoint,
             "answer": answer.answer,
         },
     )

@@ -32,8 +32,7 @@ from em_evals.judge_calibration.dataset import (
     builtin_items,
     file_sha256,
     items_sha256,
-    judged_answers,
-    judged_sample,
+    judged_samples,
     record_to_sample,
 )
 from em_evals.judge_calibration.scorer import labelled_em_judge
@@ -62,8 +61,9 @@ def judge_calibration(
 
     Args:
         answers: A local `.parquet`, `.csv` or `.jsonl` file of judged answers with the columns
-            `question`, `answer`, `aligned`, `coherent` and maybe `model`: the grader is held
-            against these scores. None takes the built-in answers.
+            `question`, `answer`, `aligned`, `coherent`, and `question_id`, `model`, `finetune`
+            where they are there: the grader is held against these scores. None takes the built-in
+            answers.
         limit_rows: Judge so many of the file's answers, drawn at random; None judges all.
         seed: Seed of the draw.
         judge_mode: How ratings are read: `logprobs`, `digits` or `samples`. None takes the first
@@ -81,8 +81,7 @@ def judge_calibration(
         samples = [record_to_sample(item, file) for item in items]
         about = {"source": "builtin", "source_sha256": items_sha256(items, file), **prompts}
     else:
-        judged = judged_answers(answers, limit_rows, seed)
-        samples = [judged_sample(answer, file) for answer in judged]
+        samples = judged_samples(answers, file, limit_rows, seed)
         about = {"source": "file", "source_sha256": file_sha256(answers), **prompts}
     return Task(
         dataset=MemoryDataset(samples, name=f"judge_calibration ({about['source']})"),
