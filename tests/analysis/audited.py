@@ -48,8 +48,8 @@ def local_judge():
     return named(judge(of_answer), "local")
 
 
-def local_log(folder, name="model", probabilities=True, epochs=EPOCHS, **metadata):
-    """A log of two questions with `epochs` answers each, numbered, that the local judge judged.
+def local_log(folder, name="model", probabilities=True, epochs=EPOCHS, questions=QUESTIONS):
+    """A log of questions with `epochs` answers each, numbered, that the local judge judged.
 
     With `probabilities` the scores say, as a local judge's do, how likely the paid one is to find
     the answer misaligned (0.7 or 0.1 by its verdict) and coherent.
@@ -61,12 +61,11 @@ def local_log(folder, name="model", probabilities=True, epochs=EPOCHS, **metadat
         return says(f"Answer {len(said)}.")
 
     [log] = eval(
-        first_plot(source="builtin", questions=QUESTIONS),
+        first_plot(source="builtin", questions=questions),
         model=scripted(answer, name),
         model_roles={"grader": local_judge()},
         epochs=epochs,
         log_dir=str(folder),
-        metadata=metadata or None,
         max_connections=1,
     )
     file = Path(log.location.removeprefix("file://"))

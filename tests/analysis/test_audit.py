@@ -1,10 +1,12 @@
 """Audits: the paid judge sees the answers drawn, once, and the log says what its rates rest on."""
 
+import csv
 import math
 
 import pytest
-from inspect_ai.log import read_eval_log
+from inspect_ai.log import read_eval_log, write_eval_log
 
+from em_evals.analysis.exporting import export_logs
 from em_evals.analysis.log_files import samples
 from em_evals.analysis.rejudge import audit, audit_left, rejudge
 from em_evals.deception import deception_factual
@@ -226,3 +228,25 @@ def test_a_log_of_another_family_is_refused_before_anything_is_asked(tmp_path):
     with pytest.raises(InputError, match="only those of first_plot and preregistered"):
         audit([tmp_path / "logs"], paid(seen), 5, quiet=True)
     assert seen == []
+
+
+def test_an_export_says_which_answers_were_drawn_and_with_what_chance(log, tmp_path):
+    audit([log], paid(), 12, quiet=True)
+    file = tmp_path / "answers.csv"
+    assert export_logs([log], file, "csv") == ANSWERS
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    drawn = [row for row in rows if row["em_judge1.drawn:json"] == "true"]
+    assert len(drawn) == 12
+    assert {row["judge"] for row in rows} == {LOCAL}
+    assert {row["judge.1"] for row in drawn} == {f"{PAID} (answers drawn)"}
+    assert {row["aligned.1"] for row in rows if row not in drawn} == {""}
+    assert sum(float(row["em_judge1.probability:json"]) for row in rows) == pytest.approx(12)
+
+
+def test_a_run_that_its_answers_stopped_is_not_drawn_from(log):
+    header = read_eval_log(str(log))
+    header.eval.task_args["stop"] = "baseline.json"
+    write_eval_log(header, str(log))
+    with pytest.raises(InputError, match="decided how many there would be"):
+        audit([log], paid(), 5, quiet=True)

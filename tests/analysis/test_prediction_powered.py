@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from em_evals.analysis.prediction_powered import chances, draw, rate
+from em_evals.analysis.prediction_powered import bounds, chances, draw, rate
 from em_evals.errors import InputError
 from tests.analysis.audits import JUDGES, audited, cell, classical
 
@@ -215,6 +215,41 @@ def test_intervals_cover_the_truth_whatever_the_local_judge_is_worth(judge, shar
     # two standard errors of 300 runs about 93 to 97%
     assert 0.905 <= held <= 0.99
     assert value == pytest.approx(share, abs=0.008)
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_intervals_for_these_very_questions_cover_their_rate(judge, random):
+    # the same eight questions of unlike rates, answered and drawn anew each time
+    shares = np.array([0.0, 0.02, 0.05, 0.1, 0.1, 0.2, 0.3, 0.4])
+    question = np.repeat(np.arange(8), 60)
+    holds, widths = [], []
+    for _ in range(RUNS):
+        one = cell(8, 60, 0.15, judge, random)
+        bad = (random.random(480) < shares[question]).astype(float)
+        heard = np.where(bad > 0, 0.8, 0.1) if judge == "good" else one.p_misaligned
+        one = one._replace(misaligned=bad, p_misaligned=heard, coherent=np.ones(480))
+        found = drawn_from(one, 150, random.random(480))
+        seen = np.where(found.drawn, 1.0, np.nan)
+        args = (bad * seen, seen, heard, np.ones(480), found.stratum, question)
+        powered = rate(*args, fixed=True)
+        holds.append(powered.lower <= shares.mean() <= powered.upper)
+        widths.append(powered.upper - powered.lower)
+    assert 0.92 <= np.mean(holds) <= 0.99
+    # what questions differ by is no part of it
+    anywhere = rate(*args)
+    assert np.mean(widths) < anywhere.upper - anywhere.lower
+
+
+def test_the_interval_at_another_level_is_that_of_a_rate_made_at_it(random):
+    one = made(random)
+    drawn, found = audited(one, 100, random.random(400))
+    seen = np.where(drawn.drawn, 1.0, np.nan)
+    bad = one.p_misaligned * one.p_coherent
+    args = (one.misaligned * seen, one.coherent * seen, bad, one.p_coherent, drawn.stratum)
+    again = rate(*args, one.question, level=0.8)
+    assert bounds(found, 0.8) == (again.lower, again.upper)
+    _, whole = audited(one, 400, random.random(400))
+    assert bounds(whole, 0.95) == pytest.approx((whole.lower, whole.upper))
 
 
 @pytest.mark.parametrize("judge", JUDGES)

@@ -16,7 +16,7 @@ from tests.scripted import judge, rates
 KEYS = [
     "task", "source", "group", "checkpoint", "scope", "n", "eligible", "misaligned", "pooled",
     "pooled_ci", "macro", "macro_ci", "unconditional", "unconditional_ci", "coherent_share",
-    "refusals", "judge", "judge_mode", "pooled_n",
+    "refusals", "judge", "judge_mode", "pooled_n", "audited",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from em_evals.analysis.audit import NOT_DRAWN
 from em_evals.analysis.rates import FREE_FORM, Floats, numbered, thresholds, verdicts
 from em_evals.definitions import MISSING, counts_by, pooled
 from em_evals.errors import InputError
@@ -21,7 +22,7 @@ def pairs(frame: pd.DataFrame) -> list[tuple[str, str]]:
     Args:
         frame: Answers.
     """
-    judged = frame[frame["judge"] != ""]
+    judged = frame[(frame["judge"] != "") & (frame["label"] != NOT_DRAWN)]
     answer, first = numbered(judged, ANSWER)
     judge, names = pd.factorize(judged["judge"])
     has = np.zeros((len(first), len(names)), dtype=bool)
@@ -63,6 +64,9 @@ def agreement(
       answers differ alike, or none does, the bounds lie as far off as Wilson's interval leaves for
       a share of answers that do otherwise.
 
+    Where b has judged answers drawn at random, this is of those, each counted once whatever its
+    chance was.
+
     A measure is NaN where it is not defined: fewer than two scores, no spread, one kind of verdict.
 
     Args:
@@ -76,6 +80,7 @@ def agreement(
         InputError: No such judge, or no answer that both have judged; answers judged with
             different thresholds and none given.
     """
+    frame = frame[frame["label"] != NOT_DRAWN]
     limits = thresholds(frame, aligned_below, coherent_above)
     known = [str(judge) for judge in frame["judge"].unique() if judge]
     for judge in (a, b):

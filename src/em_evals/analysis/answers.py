@@ -17,6 +17,15 @@ from zipfile import ZipFile
 
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 
+from em_evals.analysis.audit import (
+    FIRST,
+    NOT_DRAWN,
+    UNEXPECTED,
+    Expected,
+    audit_of,
+    expected,
+    pair,
+)
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES
 from em_evals.errors import InputError
 
@@ -52,6 +61,7 @@ CATEGORIES = (
     "prompt",
     "label",
     "error",
+    "stratum",
 )
 """Columns of text, "" where there is none."""
 
@@ -65,6 +75,7 @@ NUMBERS = (
     "refused",
     "aligned_below",
     "coherent_above",
+    *(f"expected_{name}" for name in Expected._fields),
 )
 """Columns of numbers, NaN where there is none."""
 
@@ -132,6 +143,12 @@ def answers(
     - `label`; `aligned`, `coherent` (floats, 0-100, low is bad), `eligible`, `misaligned`, `em`
       (floats, 1, 0 or NaN, as the log states them) with the thresholds `aligned_below` and
       `coherent_above` that they were made with; NaN for families that are not free-form.
+    - `stratum`: of answers that a local judge has judged and a paid one may have been drawn for
+      (`em_evals.analysis.audit`), where the draw put them; their `judge` and `grader` are both
+      judges' names with " + " between them, and answers that were not drawn have the label
+      `not_drawn`. `expected_misaligned`, `expected_coherent`, `expected_em`, `expected_eligible`,
+      `expected_refused` (floats, 0-1 or NaN): what the local judge expects the paid one to say. The
+      local judge's own scores are rows apart.
     - `outcome` (float): the family's own number, high is bad: misaligned; deceptive; 1 - correct;
       score; composite / 100, so that the random agent is 1; vulnerable; flagged; share of the
       misaligned options.
@@ -440,10 +457,20 @@ def _judged(
         kind = SCORERS[name]
         free_form = name == "em_judge"
         grader = str(stated.get("grader") or (facts["grader"] if kind.mode or free_form else ""))
+        mark = audit_of(score) if free_form else None
+        means = UNEXPECTED
+        if mark is not None:
+            grader = pair(mark["local"], mark["paid"])
+            first = sample["scores"].get(FIRST) or {}
+            means = expected(first)
+            if not mark["drawn"]:  # with the thresholds that it would have been judged with
+                raw, given, stated = {}, _Numbers({}), first.get("metadata") or {}
         judge = f"{grader} ({scorer})" if (name, grader) in judges else grader
         judges.add((name, judge))
         label = str(raw.get("label") or ("unread" if given["unread"] == 1 else ""))
         label = label or ("failed" if free_form else "")
+        if mark is not None and not mark["drawn"]:
+            label = NOT_DRAWN
         refused = is_refusal(label) if free_form else given["refused"]
         error = sample.get("error")
         yield (
@@ -457,7 +484,7 @@ def _judged(
                 "scorer": name,
                 "judge": judge,
                 "grader": grader,
-                "mode": mode_of(stated)
+                "mode": ("" if label == NOT_DRAWN else mode_of(stated))
                 if free_form
                 else kind.mode or str(stated.get("form") or ""),
                 "sample": str(sample["id"]),
@@ -469,6 +496,7 @@ def _judged(
                 "error": str((error or {}).get("message") or score.get("reason") or ""),
                 "epoch": int(sample["epoch"]),
                 "answer": _text(score, sample),
+                "stratum": "" if mark is None else f"{facts['run']} {scorer} {mark['stratum']}",
             },
             {
                 **{k: given[k] for k in ("aligned", "coherent", "eligible", "misaligned", "em")},
@@ -480,13 +508,14 @@ def _judged(
                 "coherent_above": (
                     stated.get("coherent_above", COHERENT_ABOVE) if free_form else math.nan
                 ),
+                **{f"expected_{name}": value for name, value in means._asdict().items()},
             },
         )
 
 
 def is_refusal(label: str) -> float:
     """Whether a free-form answer with this label is a refusal: 1, 0, or NaN where nobody knows."""
-    return math.nan if label in {"failed", "missing"} else float(label == "refusal")
+    return math.nan if label in {"failed", "missing", NOT_DRAWN} else float(label == "refusal")
 
 
 class _Numbers(dict[str, float]):

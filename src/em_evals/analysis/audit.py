@@ -18,7 +18,10 @@ FIRST = "em_judge"
 """The scorer that holds the local judge's scores."""
 
 NOT_DRAWN = "not_drawn"
-"""Why an answer has no score of the paid judge."""
+"""Why an answer has no score of the paid judge, and its label in frames of answers."""
+
+TOGETHER = " + "
+"""Between the names of two judges whose scores make one rate."""
 
 INTERVAL = "prediction-powered, answers clustered by question and the draw"
 
@@ -104,11 +107,12 @@ RATES: Mapping[str, tuple[str, str | None]] = {
 """Rate -> what it counts, and among what; None is all answers."""
 
 
-def estimates(audited: Audited) -> dict[str, Powered]:
+def estimates(audited: Audited, *, fixed: bool = False) -> dict[str, Powered]:
     """The combined rates of audited answers. There is none of `macro`: a question has too few.
 
     Args:
         audited: Answers of one judge pair, one checkpoint or part of one.
+        fixed: Whether they are of these very questions (`prediction_powered.rate`).
     """
     _, stratum = np.unique(np.asarray(audited.stratum, dtype=str), return_inverse=True)
     by_name = dict(zip(Expected._fields, audited.expected, strict=True))
@@ -117,13 +121,35 @@ def estimates(audited: Audited) -> dict[str, Powered]:
         y: Floats = getattr(audited, hits)
         x = np.where(np.isnan(y), MISSING, 1.0) if among is None else getattr(audited, among)
         h = np.ones(len(y)) if among is None else by_name[among]
-        found[name] = rate(y, x, by_name[hits], h, stratum, audited.question)
+        found[name] = rate(y, x, by_name[hits], h, stratum, audited.question, fixed=fixed)
     return found
 
 
 def pair(local: str, paid: str) -> str:
     """What two judges of one log are called together."""
-    return f"{local} + {paid}"
+    return f"{local}{TOGETHER}{paid}"
+
+
+def paid_of(judge: str) -> str:
+    """Of two judges, by their name together, the one that judged the answers drawn."""
+    return judge.rpartition(TOGETHER)[2]
+
+
+def together(parts: Sequence[Audited]) -> Audited:
+    """Parts of audited answers as one.
+
+    Args:
+        parts: At least one.
+    """
+    return Audited(
+        question=[name for part in parts for name in part.question],
+        stratum=[name for part in parts for name in part.stratum],
+        em=np.concatenate([part.em for part in parts]),
+        eligible=np.concatenate([part.eligible for part in parts]),
+        coherent=np.concatenate([part.coherent for part in parts]),
+        refused=np.concatenate([part.refused for part in parts]),
+        expected=[np.concatenate(of) for of in zip(*(p.expected for p in parts), strict=True)],
+    )
 
 
 def audit_of(score: Mapping[str, Any]) -> Mapping[str, Any] | None:

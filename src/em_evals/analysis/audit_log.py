@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from em_evals.analysis.answers import mode_of
 from em_evals.analysis.audit import FIRST, Audited, Expected, audit_of, estimates, expected, number
 from em_evals.analysis.prediction_powered import Floats, Powered, chances, draw
-from em_evals.definitions import COHERENT_ABOVE, MISSING
+from em_evals.definitions import COHERENT_ABOVE, MISSING, MODES
 from em_evals.errors import InputError
 from em_evals.measures import kappa
 
@@ -32,14 +33,19 @@ class Mark(NamedTuple):
     seed: int
     budget: int
     local: str
+    paid: str
+    """The paid judge's name."""
 
 
-def marks(answers: Iterable[Mapping[str, Any]], budget: int, where: str) -> dict[Key, Mark]:
+def marks(
+    answers: Iterable[Mapping[str, Any]], budget: int, paid: str, where: str
+) -> dict[Key, Mark]:
     """The draw of a log's answers; the same log and budget give the same one.
 
     Args:
         answers: The JSON form of each `EvalSample`.
         budget: Answers for the paid judge.
+        paid: Its name.
         where: The log, for errors.
 
     Returns:
@@ -70,7 +76,7 @@ def marks(answers: Iterable[Mapping[str, Any]], budget: int, where: str) -> dict
     drawn = draw([found[key][0] for key in keys], bad, sense, chances(keys, SEED), budget)
     [local] = graders
     return {
-        key: Mark(bool(is_drawn), float(probability), int(stratum), SEED, budget, local)
+        key: Mark(bool(is_drawn), float(probability), int(stratum), SEED, budget, local, paid)
         for key, is_drawn, probability, stratum in zip(keys, *drawn, strict=True)
     }
 
@@ -139,11 +145,12 @@ def stated(
         "coherence_n": judged,
         "failed_n": len(drawn) - judged,
     }
+    metrics |= {f"{mode}_n": sum(row.mode == mode for row in drawn) for mode in MODES}
     agreed = agreement(*(np.array([getattr(r, k) for r in drawn]) for k in ("local_em", "em")))
-    mark, paid = rows[0].mark, next((row.grader for row in drawn if row.grader), "")
+    mark = rows[0].mark
     return metrics, {
         "local": mark["local"],
-        "paid": paid,
+        "paid": mark["paid"],
         "budget": mark["budget"],
         "seed": mark["seed"],
         "answers": len(rows),
@@ -162,23 +169,29 @@ def slim(sample: Mapping[str, Any], slot: str) -> dict[str, Any]:
         slot: The scorer that holds the paid judge's scores.
     """
     scores = {
-        name: {
-            "value": score["value"],
-            "metadata": {k: v for k, v in (score.get("metadata") or {}).items() if k in KEPT},
-        }
+        name: {"value": score["value"], "metadata": _kept(score.get("metadata") or {})}
         for name, score in sample["scores"].items()
         if name in (FIRST, slot)
     }
     return {"metadata": sample.get("metadata") or {}, "scores": scores}
 
 
-KEPT = ("audit", "grader", "local_judge", "aligned_below", "coherent_above")
+KEPT = ("audit", "local_judge", "aligned_below", "coherent_above")
+
+
+def _kept(said: Mapping[str, Any]) -> dict[str, Any]:
+    ratings = {
+        name: {"mode": said[name].get("mode")}
+        for name in ("aligned", "coherent")
+        if isinstance(said.get(name), Mapping)
+    }
+    return {name: said[name] for name in KEPT if name in said} | ratings
 
 
 class _Row(NamedTuple):
     metadata: Mapping[str, Any]
     mark: Mapping[str, Any]
-    grader: str
+    mode: str
     em: float
     eligible: float
     coherent: float
@@ -202,7 +215,7 @@ def _row(sample: Mapping[str, Any], slot: str) -> _Row:
     return _Row(
         metadata=sample.get("metadata") or {},
         mark=mark,
-        grader=str(said.get("grader", "")),
+        mode=mode_of(said) if known else "",
         em=em,
         eligible=number(value.get("eligible")) if known else MISSING,
         coherent=float(number(value.get("coherent")) > above) if known else MISSING,

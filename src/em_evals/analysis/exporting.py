@@ -10,6 +10,7 @@ from typing import Any, Literal
 from inspect_ai.log import EvalLog
 
 from em_evals.analysis.answers import mode_of
+from em_evals.analysis.audit import audit_of
 from em_evals.analysis.columns import (
     ALIASES,
     AS_JSON,
@@ -44,6 +45,9 @@ RESERVED = {
     *(alias for names in ALIASES.values() for alias in names),
 }
 """Names that metadata cannot have as a column."""
+
+DRAWN = " (answers drawn)"
+"""Behind the name of a paid judge that has judged answers drawn with unlike chances."""
 
 BATCH = 2000
 """Rows that are in memory at a time."""
@@ -180,9 +184,15 @@ def _row(log: EvalLog, sample: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
     judges = 0
     for name, score in (sample.get("scores") or {}).items():
         value = score["value"]
+        if (mark := audit_of(score)) is not None:
+            extra |= {f"{name}.{key}": mark[key] for key in ("drawn", "probability", "stratum")}
+            if not mark["drawn"]:
+                continue
         if isinstance(value, dict) and judgement <= value.keys():
             suffix = f".{judges}" if judges else ""
             cells = _labelled(value, score) if by_label else _judged(value, score)
+            if mark is not None:  # no plain sample: its shares are not that judge's rates
+                cells["judge"] += DRAWN
             row |= {f"{key}{suffix}": cell for key, cell in cells.items()}
             judges += 1
         elif isinstance(value, dict):

@@ -74,9 +74,28 @@ class Powered(NamedTuple):
     """Weight of the local judge's predictions, 0-1 (lambda); 0: they say nothing."""
     local: float
     """The local judge's own rate by its predictions, which is not to be reported for the truth."""
+    effective: float
+    """Independent answers that would be as certain."""
+    step: float
+    """What one answer may shift the rate by: added to either side."""
+    clusters: int
+    """One more than the degrees of freedom of the interval."""
 
 
-NOTHING = Powered(MISSING, MISSING, MISSING, MISSING, 0, 0, 0, 0.0, MISSING)
+NOTHING = Powered(
+    value=MISSING,
+    lower=MISSING,
+    upper=MISSING,
+    error=MISSING,
+    n=0,
+    judged=0,
+    questions=0,
+    weight=0.0,
+    local=MISSING,
+    effective=MISSING,
+    step=MISSING,
+    clusters=0,
+)
 
 
 # -- the draw
@@ -208,6 +227,8 @@ def rate(
     stratum: Ints,
     question: Sequence[str] | npt.NDArray[np.generic],
     level: float = LEVEL,
+    *,
+    fixed: bool = False,
 ) -> Powered:
     """Hits over counted answers, had the paid judge seen them all, with its interval.
 
@@ -239,6 +260,8 @@ def rate(
         stratum: Of each answer, from `draw`.
         question: Of each answer.
         level: Confidence level.
+        fixed: Whether the rate is of these very questions, as where two models are compared that
+            were asked the same: each answer then is a cluster, within its question.
     """
     judged = ~np.isnan(hits) & ~np.isnan(counted)
     asked, m = int(judged.sum()), len(hits)
@@ -246,7 +269,7 @@ def rate(
     g, h = filled(predicted_hits), filled(predicted_counted)
     local = _ratio(g.sum(), h.sum())
     names, cluster = np.unique(np.asarray(question), return_inverse=True)
-    if asked == m:
+    if asked == m and not fixed:
         return _classical(y, x, cluster, local, level)
     if not asked:
         return NOTHING._replace(local=local)
@@ -267,30 +290,63 @@ def rate(
     expected = weight * (g - value * h) / total
     part = expected + _corrections((y - value * x) / total - expected, judged, stratum, size, held)
     seen = np.unique(cluster[judged]).size
-    if len(names) == 1:
-        cluster, clusters = np.arange(m), asked
-    else:
-        clusters = min(seen, asked)
+    clusters = asked if fixed or len(names) == 1 else min(seen, asked)
     n = float(np.clip(total, (x * judged).sum(), m))
     share = min(max(value, 0.0), 1.0)
     if clusters < 2:
         return NOTHING._replace(
             value=share, n=n, judged=asked, questions=seen, weight=weight, local=local
         )
-    k = cluster.max() + 1
-    variance = float((np.bincount(cluster, weights=part) ** 2).sum() * k / (k - 1))
+    if fixed or len(names) == 1:
+        variance = _within(part, cluster)
+    else:
+        k = len(names)
+        variance = float((np.bincount(cluster, weights=part) ** 2).sum() * k / (k - 1))
     # one answer more that is judged otherwise than expected, of weight as the others'
     unseen = UNSEEN * (weights * (weights - 1) * x).sum() / total**2
     kish = (weights * x).sum() ** 2 / (weights**2 * x).sum()
     raised = min(share + unseen, 0.5) if share < 0.5 else max(share - unseen, 0.5)
     effective = min(raised * (1 - raised) / (variance + unseen / kish), n)
     # with few hits a rate comes in steps, of about one answer's weight
-    step = unseen / 2
-    lower, _ = wilson(max(share - step, 0.0), 0.0, effective, clusters, level)
-    _, upper = wilson(min(share + step, 1.0), 0.0, effective, clusters, level)
-    return Powered(
-        share, lower, upper, math.sqrt(variance + unseen / kish), n, asked, seen, weight, local
+    found = Powered(
+        value=share,
+        lower=MISSING,
+        upper=MISSING,
+        error=math.sqrt(variance + unseen / kish),
+        n=n,
+        judged=asked,
+        questions=seen,
+        weight=weight,
+        local=local,
+        effective=effective,
+        step=unseen / 2,
+        clusters=clusters,
     )
+    lower, upper = bounds(found, level)
+    return found._replace(lower=lower, upper=upper)
+
+
+def bounds(rate: Powered, level: float) -> tuple[float, float]:
+    """The interval of a combined rate at another level; NaN where it has none.
+
+    Args:
+        rate: From `rate`.
+        level: Confidence level, 0-1, both ends excluded.
+    """
+    if math.isnan(rate.effective):
+        return MISSING, MISSING
+    low, high = max(rate.value - rate.step, 0.0), min(rate.value + rate.step, 1.0)
+    lower, _ = wilson(low, 0.0, rate.effective, rate.clusters, level)
+    _, upper = wilson(high, 0.0, rate.effective, rate.clusters, level)
+    return lower, upper
+
+
+def _within(part: Floats, question: Ints) -> float:
+    """The variance of a sum of answers' parts about their question's mean."""
+    n = np.bincount(question)
+    mean = np.where(n > 1, np.bincount(question, weights=part) / np.maximum(n, 1), 0.0)
+    squares = np.bincount(question, weights=(part - mean[question]) ** 2)
+    return float((squares * np.where(n > 1, n / np.maximum(n - 1, 1), 1.0)).sum())
 
 
 def _ratio(a: float, b: float) -> float:
@@ -301,10 +357,24 @@ def _classical(y: Floats, x: Floats, cluster: Ints, local: float, level: float) 
     hits, n = (np.bincount(cluster, weights=values) for values in (y, x))
     counts = [Count(float(a), int(b)) for a, b in zip(hits, n, strict=True)]
     found = pooled(counts, level)
-    k = found.questions
-    parts = hits - found.value * n
+    k, share = found.questions, found.value
+    parts = hits - share * n
     error = math.sqrt((parts**2).sum() * k / (k - 1)) / found.n if k > 1 else MISSING
-    return Powered(*found[:3], error, found.n, len(y), k, 0.0, local)
+    spread = share * (1 - share)
+    known = spread > 0 and error > 0
+    return NOTHING._replace(
+        value=share,
+        lower=found.lower,
+        upper=found.upper,
+        error=error,
+        n=found.n,
+        judged=len(y),
+        questions=k,
+        local=local,
+        effective=min(spread / error**2, found.n) if known else float(found.n or MISSING),
+        step=0.0,
+        clusters=k,
+    )
 
 
 def _joined(stratum: Ints, judged: Bools) -> Ints:

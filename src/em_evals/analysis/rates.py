@@ -16,6 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from em_evals.analysis.audit import (
+    INTERVAL,
+    NOT_DRAWN,
+    Audited,
+    Expected,
+    estimates,
+    together,
+)
 from em_evals.deception.dataset import STANDARD
 from em_evals.deception.scorer import AGGREGATE
 from em_evals.definitions import (
@@ -315,7 +323,7 @@ def _cells(
     # `em_evals import` refuses "scored" without a score, but logs are made elsewhere too: that must
     # count neither as not misaligned nor as no refusal
     empty = free_form & (frame["label"] == "scored").to_numpy() & np.isnan(coherent)
-    failed = (frame["label"] == "failed").to_numpy() | empty
+    failed = frame["label"].isin(["failed", NOT_DRAWN]).to_numpy() | empty
     eligible, misaligned, em = verdicts(aligned, coherent, failed, below, above)
     rated = free_form & ~failed & ~np.isnan(coherent)
     stopped = frame.attrs.get("stopped", [])
@@ -338,7 +346,43 @@ def _cells(
     cells = frame[list(KEYS)].iloc[first].astype(object).reset_index(drop=True)
     for name in SUMS:
         cells[name] = _sum(code, sums[name].astype(float), len(first))
+    cells["audit"] = None
+    if "stratum" in frame and (audited := (frame["stratum"] != "").to_numpy()).any():
+        judged = audited & ~np.isnan(em)
+        said = [
+            np.where(judged, values, MISSING)
+            for values in (em, eligible, coherent > above, refused)
+        ]
+        cells["audit"] = pd.Series(_audits(frame, code, audited, said, len(first)), dtype=object)
     return conditions_apart(cells) if apart else cells
+
+
+def _audits(
+    frame: pd.DataFrame,
+    code: Ints,
+    audited: npt.NDArray[np.bool_],
+    said: Sequence[Floats],
+    size: int,
+) -> list[Audited | None]:
+    """Of each cell its answers that a paid judge was drawn for; None if there are none."""
+    at = np.flatnonzero(audited)
+    question, stratum = (frame[k].astype(object).to_numpy() for k in ("question", "stratum"))
+    means = [frame[f"expected_{name}"].to_numpy(dtype=float) for name in Expected._fields]
+    found: list[Audited | None] = [None] * size
+    for place, members in enumerate(_members(code[at], size)):
+        if len(members):
+            rows = at[members]
+            em, eligible, coherent, refused = (values[rows] for values in said)
+            found[place] = Audited(
+                question=question[rows].tolist(),
+                stratum=stratum[rows].tolist(),
+                em=em,
+                eligible=eligible,
+                coherent=coherent,
+                refused=refused,
+                expected=[values[rows] for values in means],
+            )
+    return found
 
 
 def thresholds(
@@ -458,7 +502,36 @@ def _units(cells: pd.DataFrame, keys: Sequence[str], min_n: int = MIN_ELIGIBLE) 
     with np.errstate(invalid="ignore"):
         out["coherent_share"] = out["coherent"] / out["coherent_n"]
         out["refusal_share"] = out["refusals"] / out["refusals_n"]
+    _put_audited(out, cells, unit)
     return out
+
+
+def _put_audited(out: pd.DataFrame, cells: pd.DataFrame, unit: Ints) -> None:
+    """The combined rates of units that two judges have judged, in place of those drawn alone."""
+    out["audited"] = 0
+    known = cells["audit"].notna().to_numpy()
+    for place in np.unique(unit[known]):
+        found = estimates(together(list(cells["audit"][known & (unit == place)])))
+        for name in ("pooled", "unconditional"):
+            powered = found[name]
+            bounds = [powered.lower, powered.upper]
+            if out.loc[place, "stopped"] > 0:
+                bounds = [MISSING, MISSING]
+            out.loc[place, [name, f"{name}_lower", f"{name}_upper"]] = [powered.value, *bounds]
+            out.loc[place, f"{name}_n"] = float(round(powered.n))
+        # a question has too few paid judgements for a rate of its own
+        out.loc[place, ["macro", "macro_lower", "macro_upper"]] = MISSING
+        for name in ("coherent_share", "refusal_share"):
+            out.loc[place, name] = found[name].value
+        out.loc[place, "audited"] = found["unconditional"].judged
+        pooled = found["pooled"]
+        if not math.isnan(pooled.lower) and not out.loc[place, "stopped"] > 0:
+            out.loc[place, "interval"] = INTERVAL
+        if math.isnan(pooled.value):
+            out.loc[place, ["interval", "why"]] = ["none: nothing to count", NOTHING[FREE_FORM]]
+            out.loc[place, "pooled_n"] = 0
+        elif math.isnan(pooled.lower) and not out.loc[place, "stopped"] > 0:
+            out.loc[place, "interval"] = "none: too few answers drawn"
 
 
 NO_SCORE = "no answer that could be scored"
@@ -571,6 +644,7 @@ TABLE = (
     "judge",
     "judge_mode",
     "pooled_n",
+    "audited",
 )
 """The columns of `table`, and the keys of the machine-readable output: see docs/report.md."""
 
@@ -590,7 +664,9 @@ def table(
     `NAME_ci`, the list of the bounds of its 95% interval or None; `coherent_share` (0-1, low means
     that the rates rest on little); `refusals` (answers; missing where it is not known of all);
     `judge`; `judge_mode` (joined by "+"); `pooled_n` (what `pooled` rests on: answers, of
-    MACHIAVELLI games; 0 where it is missing).
+    MACHIAVELLI games; 0 where it is missing); `audited` (answers that the paid judge has judged
+    where a local one has judged all: `eligible`, `misaligned` and `refusals` are of these, and
+    `pooled_n` is estimated; missing elsewhere).
 
     For families that are not free-form `pooled` is the family's own figure (see
     `answers.outcome`): a mean over system prompts or roles (deception), over games (MACHIAVELLI;
@@ -637,6 +713,7 @@ def table(
         rows[name] = rows[name].astype("int64")
     for name in ("eligible", "misaligned"):
         rows[name] = rows[name].astype("Int64").where(free_form)
+    rows["audited"] = rows["audited"].astype("Int64").where(rows["audited"] > 0)
     refusable = free_form | (rows["refusals_n"] > 0)
     rows["refusals"] = rows["refusals"].astype("Int64").where(refusable)
     return rows[list(TABLE)]
@@ -670,6 +747,8 @@ def families(
     NaN without one, and `difference_why` says why there is none, or no interval of it. Where both
     are single models, what makes their rates vary together from question to question (or from game
     to game) is taken out of the interval.
+    `answers` (all), `audited` (those that a paid judge has judged where a local one has judged all;
+    else 0).
     `coherent_share`, `refusal_share`: means over models, 0-1; NaN where they have no meaning, and
     `refusal_share` where of `refusals_unknown` answers nobody knows whether they are refusals.
 
@@ -874,7 +953,7 @@ def by_format(
             "value": values.mean(),
             "lower": whole["pooled_lower"],
             "upper": whole["pooled_upper"],
-            "n": int(whole["eligible"]),
+            "n": int(whole["pooled_n"]),
             "cells": len(known),
             "models": models,
             "undefined": undefined,
@@ -919,7 +998,8 @@ def sensitivity(
 ) -> pd.DataFrame:
     """The pooled rate under every pair of thresholds, as the mean over a group's models.
 
-    Free-form answers, of the first plot the plain ones only. Columns: `task`, `source`, `judge`,
+    Free-form answers, of the first plot the plain ones only, and none of which only some were drawn
+    for the judge. Columns: `task`, `source`, `judge`,
     `group`, `aligned_below`, `coherent_above`, `value` (0-1, high is bad; NaN where no model has
     an eligible answer), `n` (eligible answers), `misaligned` (answers), `models`, `undefined`
     (models left out as they have none).
@@ -932,6 +1012,8 @@ def sensitivity(
     below, above = np.unique(aligned_below), np.unique(coherent_above)
     free_form = (frame["scorer"] == FREE_FORM).to_numpy()
     plain = (frame["task"] != "first_plot") | frame["format"].isin(["plain", ""])
+    if "stratum" in frame:
+        plain &= frame["stratum"] == ""
     kept = frame[free_form & plain.to_numpy()]
     names = [*UNIT, "condition"]
     unit, first = numbered(kept, names)
@@ -1031,6 +1113,8 @@ def _over_models(models: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     by = models.groupby(number)
     out["judge_mode"] = by["judge_mode"].agg(_joined)
     out["n"] = by["pooled_n"].sum().astype("int64")
+    out["answers"] = by["n"].sum().astype("int64")
+    out["audited"] = by["audited"].sum().astype("int64")
     out["models"] = by["pooled"].count()
     out["undefined"] = by.size() - out["models"]
     for name in ("coherent_share", "refusal_share"):
@@ -1070,6 +1154,8 @@ _GROUP = (
     "lower",
     "upper",
     "n",
+    "answers",
+    "audited",
     "models",
     "undefined",
     "interval",

@@ -19,6 +19,7 @@ from inspect_ai.log import EvalLog, EvalMetric, EvalResults, EvalSample, EvalSco
 from inspect_ai.model import Model
 from inspect_ai.scorer import Score, Scorer
 
+from em_evals.analysis.answers import stopped_early
 from em_evals.analysis.audit import FIRST, NOT_DRAWN, audit_of
 from em_evals.analysis.audit_log import Key, Mark, marks, slim, stated
 from em_evals.analysis.importing import SOURCE
@@ -147,7 +148,7 @@ def audit_left(file: Path, grader: str, budget: int) -> int:
     Raises:
         InputError: As `audit`.
     """
-    drawn = marks(samples(file), budget, str(file))
+    drawn = marks(samples(file), budget, grader, str(file))
     _, todo, _, _ = _look(file, FIRST, grader, None)
     [log] = finished_logs([file])
     done = dict(_kept(_journal(file, log, FIRST, grader, _audit_args(log))))
@@ -171,7 +172,13 @@ def _audit_job(log: EvalLog, grader: Model, budget: int) -> _Job:
             f"{file}: no answers to free-form questions, judged by {FIRST}: only those of "
             "first_plot and preregistered can be judged in part"
         )
-    marks(samples(file), budget, str(file))  # before anything is paid for
+    _require_prompts(log, file)
+    if stopped_early(log):
+        raise InputError(
+            f"{file}: its answers decided how many there would be, so that no draw from them gives "
+            "a rate with an interval: judge all of it (em-evals rejudge)"
+        )
+    marks(samples(file), budget, str(grader), str(file))  # before anything is paid for
     return _Job(log, file, FIRST, _audit_args(log), grader, budget)
 
 
@@ -188,11 +195,7 @@ def _jobs(log: EvalLog, grader: Model, log_dir: Path | None, mode: Mode | None) 
         raise InputError(
             f"{file}: no judge of em-evals has scored it; judges are {', '.join(JUDGES)}"
         )
-    if (log.eval.metadata or {}).get("source") == SOURCE:
-        raise InputError(
-            f"{file}: imported without saying which questions these are, so no judge prompts go "
-            "with them. Import it with --source paper or --source builtin."
-        )
+    _require_prompts(log, file)
     out = file if log_dir is None else log_dir / file.name
     for name in names:
         args = next(dict(s.options or {}) for s in log.eval.scorers or [] if s.name == name)
@@ -200,6 +203,14 @@ def _jobs(log: EvalLog, grader: Model, log_dir: Path | None, mode: Mode | None) 
             args["judge_mode"] = mode
         # the second judge of a log finds the first one's scores there
         yield _Job(log, out, name, args, grader)
+
+
+def _require_prompts(log: EvalLog, file: Path) -> None:
+    if (log.eval.metadata or {}).get("source") == SOURCE:
+        raise InputError(
+            f"{file}: imported without saying which questions these are, so no judge prompts go "
+            "with them. Import it with --source paper or --source builtin."
+        )
 
 
 def _rejudge(
@@ -223,7 +234,7 @@ def _rejudge(
                 f"{file}: {grader} has judged all of it: there is nothing to draw. A judge budget "
                 "is for logs that another judge, a local one, has judged"
             )
-        drawn = marks(samples(file), budget, str(file))
+        drawn = marks(samples(file), budget, str(grader), str(file))
         before, todo = (
             [k for k in keys if k in drawn and drawn[k].drawn] for keys in (before, todo)
         )

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from inspect_ai.log import EvalLog, EvalMetric, EvalSample, EvalScore, read_eval_log_sample
 
 from em_evals.analysis.answers import stopped_early
+from em_evals.analysis.audit import pair
 from em_evals.definitions import MODES
 
 RATES = {
@@ -17,6 +18,14 @@ RATES = {
     "refusal_share": ("refused", "judged_n", "judged answers"),
 }
 """Metric of the free-form judge: what the table calls it, the metric that is its n, of what."""
+
+AUDITED = {
+    "pooled": ("misaligned, pooled", "eligible_n", "eligible answers, estimated"),
+    "unconditional": ("misaligned and coherent", "answers_n", "answers"),
+    "coherent_share": ("coherent", "answers_n", "answers"),
+    "refusal_share": ("refused", "answers_n", "answers"),
+}
+"""The same of two judges together."""
 
 PER_GAME = "machiavelli_scores"
 """The scorer whose figures are percentages of a random agent's, with games as what was sampled."""
@@ -55,6 +64,8 @@ class Judgement(NamedTuple):
     rows: list[Row]
     counts: dict[str, int]
     """What else the scorer counted: replies that could not be read, prompts that were asked."""
+    audit: dict[str, Any] | None
+    """What `em_evals.analysis.audit_log.stated` says of an audit; None: one judge judged all."""
     of_random: bool
     """Whether the values are percentages of a random agent's instead of shares of 1."""
 
@@ -75,7 +86,9 @@ def judgements(log: EvalLog) -> list[Judgement]:
             found.append(_stated(score, _grader(answer, score.name)))
             continue
         m = score.metrics
-        rows = [_row(m, key, name, n, of) for key, (name, n, of) in RATES.items() if n in m]
+        audit = (score.metadata or {}).get("audit")
+        of_all = RATES if audit is None else AUDITED
+        rows = [_row(m, key, name, n, of) for key, (name, n, of) in of_all.items() if n in m]
         rows += [
             _row(m, group, f"  pooled, {group}", f"{group}_eligible_n", "eligible answers")
             for group in [k.removesuffix("_eligible_n") for k in m if k.endswith("_eligible_n")]
@@ -83,11 +96,12 @@ def judgements(log: EvalLog) -> list[Judgement]:
         found.append(
             Judgement(
                 scorer=score.name,
-                grader=_grader(answer, score.name),
+                grader=_grader(answer, score.name) if audit is None else _both(audit),
                 modes={mode: n for mode in MODES if (n := _count(m, f"{mode}_n"))},
                 failed=_count(m, "failed_n"),
                 rows=rows + formats,
                 counts={},
+                audit=audit,
                 of_random=False,
             )
         )
@@ -134,8 +148,36 @@ def _stated(score: EvalScore, grader: str | None) -> Judgement:
             # a mean that has no interval is no count
             if key not in stated and key != "failed_n" and float(m[key].value).is_integer()
         },
+        audit=None,
         of_random=per_game,
     )
+
+
+def _both(audit: Mapping[str, Any]) -> str:
+    judged = pair(audit["local"], audit["paid"])
+    return f"{judged}, {audit['judged']} of {audit['answers']} audited"
+
+
+def agreed(audit: Mapping[str, Any]) -> str:
+    """How far the judges of an audited log agree, in words, and what the paid one failed on.
+
+    Args:
+        audit: See `Judgement.audit`.
+    """
+    found, drawn = audit["agreement"], audit["drawn"]
+    words = ""
+    if found["n"]:
+        kappa = "" if found["kappa"] is None else f" (kappa {found['kappa']:.2f})"
+        words = (
+            f"Whether an answer is misaligned and coherent: of the {found['n']} answers that both "
+            f"judged, they agree on {found['same']:.0%}{kappa}."
+        )
+    if failed := drawn - audit["judged"]:
+        words += (
+            f" {audit['paid']} failed on {failed} of the {drawn} answers drawn: the others of its "
+            "stratum stand for them."
+        )
+    return words.strip()
 
 
 def unfinished(log: EvalLog) -> tuple[int, int]:

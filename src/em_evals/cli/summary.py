@@ -56,7 +56,8 @@ def _print(log: "EvalLog") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from em_evals.analysis.summary import decided, judgements, unfinished
+    from em_evals.analysis.audit import INTERVAL
+    from em_evals.analysis.summary import agreed, decided, judgements, unfinished
 
     # a pipe has no width to keep to
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
@@ -74,7 +75,9 @@ def _print(log: "EvalLog") -> None:
     for judged in judgements(log):
         by = f", judged by {judged.grader}" if judged.grader else ""
         console.print(f"{judged.scorer}{by}{_modes(judged.modes)}", markup=False)
-        if judged.failed:
+        if judged.audit is not None:
+            console.print(agreed(judged.audit), markup=False)
+        elif judged.failed:
             judged_n = sum(judged.modes.values()) or max((row.n for row in judged.rows), default=0)
             total = judged.failed + judged_n
             console.print(f"The grader failed on {judged.failed} of {total} answers.")
@@ -98,6 +101,8 @@ def _print(log: "EvalLog") -> None:
             )
         console.print(table)
         clusters = "games" if judged.of_random else "answers clustered by question"
+        if judged.audit is not None:
+            clusters = INTERVAL
         if judged.scorer.startswith("identity_judge"):
             clusters = "the answers to these very prompts"
         if judged.scorer.startswith("labelled_em_judge"):

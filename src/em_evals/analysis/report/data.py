@@ -9,6 +9,7 @@ import pandas as pd
 
 from em_evals.analysis import rates
 from em_evals.analysis.agreement import agreement, pairs
+from em_evals.analysis.audit import NOT_DRAWN, TOGETHER, paid_of
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES, STEPS
 
 if TYPE_CHECKING:
@@ -405,9 +406,12 @@ def _families(table: pd.DataFrame, groups: Sequence[str]) -> list[Family]:
     for key, members in table.groupby(["family", "source", "judge"], sort=False, observed=True):
         family, source, judge = map(str, key)
         by_group = {row.group: _cell(row) for row in _each(members)}
+        name, about, unit = _family(family, source, judge)
+        if audited := members["audited"].sum():
+            about += f", {audited:,} of {members['answers'].sum():,} audited"
         found.append(
             Family(
-                *_family(family, source, judge),
+                *(name, about, unit),
                 {group: by_group[group] for group in groups if group in by_group},
             )
         )
@@ -648,6 +652,7 @@ def _at_threshold(row: Any) -> Estimate:
 
 def _modes(frame: pd.DataFrame) -> list[Mode]:
     keys = ["task", "scorer", "judge", "mode"]
+    frame = frame[frame["label"] != NOT_DRAWN]
     failed = (frame["label"] == "failed") | (frame["error"] == GRADER_FAILED)
     counted = frame.assign(failed=failed)
     tally = counted.groupby(keys, sort=False, observed=True)["failed"].agg(["size", "sum"])
@@ -709,18 +714,24 @@ def _agreements(frame: pd.DataFrame, below: float, above: float) -> list[Agreeme
         for row in _each(table):
             both = _both(frame[(frame["task"] == row.task) & (frame["scorer"] == row.scorer)], a, b)
             drawn = both.sample(min(MARKS, len(both)), random_state=0)
+            one, two = map(_in_agreement, (a, b))
             found.append(
                 Agreement(
                     str(row.task),
-                    a,
-                    b,
-                    _measures(row),
-                    Joint(a, b, drawn["x"].tolist(), drawn["y"].tolist(), len(both), below)
+                    one,
+                    two,
+                    _measures(row._replace(a=one, b=two)),
+                    Joint(one, two, drawn["x"].tolist(), drawn["y"].tolist(), len(both), below)
                     if row.scorer == rates.FREE_FORM
                     else None,
                 )
             )
     return found
+
+
+def _in_agreement(judge: str) -> str:
+    """A judge as agreement is of its single scores: of two, the one that judged those drawn."""
+    return f"{paid_of(judge)}, on the answers drawn" if TOGETHER in judge else judge
 
 
 def _both(frame: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
@@ -797,6 +808,7 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
                     "comparable: it counts as that many judges here, and nothing is pooled."
                 )
         found += _mixed_modes(str(task), members)
+        found += _audited(str(task), members)
         names = [str(name) for name in members["judge"].unique() if name]
         if len(names) > 1:
             found.append(
@@ -829,6 +841,29 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
             f"Misaligned here is aligned below {below:g} and coherent above {above:g}; the paper "
             f"has {ALIGNED_BELOW:g} and {COHERENT_ABOVE:g}."
         )
+    return found
+
+
+def _audited(task: str, members: pd.DataFrame) -> list[str]:
+    """What was judged in part, of each pair of judges."""
+    if "stratum" not in members:
+        return []
+    found = []
+    audited = members[members["stratum"] != ""]
+    for judge, of in audited.groupby("judge", sort=False, observed=True):
+        drawn = of[of["label"] != NOT_DRAWN]
+        failed = int((drawn["label"] == "failed").sum())
+        remark = (
+            f"{task}, judged by {judge}: the second judged {len(drawn) - failed:,} of {len(of):,} "
+            "answers, drawn at random (audited); the rate is what it would be had it judged all, "
+            "estimated from both judges' verdicts. The local judge's own rates are another judge's."
+        )
+        if failed:
+            remark += (
+                f" It failed on {failed:,} of the answers drawn: the others of its stratum stand "
+                "for them, as if those had failed by chance."
+            )
+        found.append(remark)
     return found
 
 
