@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+from em_evals.analysis.prediction_powered import NOTHING as NO_RATE
+from em_evals.analysis.prediction_powered import Powered
 from em_evals.definitions import MIN_ELIGIBLE, Count
 from em_evals.errors import InputError
-from em_evals.gate.fixed import Increase, of_means, of_rates
+from em_evals.gate.fixed import Increase, of_audited, of_means, of_rates
 from em_evals.stopping.baseline import AGAIN, Tally
 from em_evals.stopping.evidence import Decision, balanced, interval, strongest
 
@@ -217,12 +219,17 @@ def compare(candidate: Tally, baseline: Tally, terms: Terms) -> Comparison:
     # which questions count cannot depend on when it was stopped
     planned = not (candidate.sequential or baseline.sequential)
     least = MIN_ELIGIBLE if measure == "pooled" and planned else 1
+    if candidate.audited:
+        least = 0  # a rate over all of them is estimated, however few were drawn from one
     kept = [q for q in questions if min(own[q].n, base[q].n) >= least]
     if left_out := [q for q in questions if q not in kept]:
         few = "fewer than 5 eligible answers" if least > 1 else "nothing to count"
         notes.append(f"left out, with {few}: {', '.join(left_out)}")
     found, n, how = _increase(candidate, baseline, measure, kept, terms.margin, terms)
     of_base = _share([base[q] for q in kept])
+    if baseline.audited:
+        of_base = _combined(baseline, measure).value
+        notes += [_drawn(candidate), _drawn(baseline)]
     decision: Decision = "undecided"
     if found.p_above <= terms.alpha:
         decision = "regression"
@@ -256,6 +263,10 @@ NOTHING = Increase(math.nan, math.nan, math.nan, 1.0, 1.0)
 AT_ANY_TIME = "valid at any time"
 PLANNED = "for answers planned beforehand"
 GAMES = "over games (Student's t)"
+AUDITED = (
+    "for answers planned beforehand, by both judges (prediction-powered; each side's by Wilson on "
+    "its effective sample size, put together by Newcombe)"
+)
 
 
 def _increase(
@@ -270,6 +281,12 @@ def _increase(
     own = [candidate.counts[measure][q] for q in questions]
     base = [baseline.counts[measure][q] for q in questions]
     n = sum(count.n for count in own)
+    if candidate.audited:
+        found = _combined(candidate, measure), _combined(baseline, measure)
+        judged = found[0].judged
+        if math.isnan(found[0].effective) or math.isnan(found[1].effective):
+            return NOTHING, judged, "none: too few answers drawn"
+        return of_audited(*found, margin, terms.alpha), judged, AUDITED
     if not questions:
         return NOTHING, 0, "none: nothing to count"
     if candidate.family == "machiavelli":
@@ -289,6 +306,21 @@ def _increase(
         Increase(used.hits / used.n - known.hits / known.n, *bounds, *levels),
         used.n,
         AT_ANY_TIME,
+    )
+
+
+def _combined(tally: Tally, measure: str) -> Powered:
+    """A rate that two judges made together."""
+    said = tally.audited[measure].items()
+    stated: dict[str, Any] = {k: math.nan if v is None else v for k, v in said}
+    return NO_RATE._replace(**stated)
+
+
+def _drawn(tally: Tally) -> str:
+    judged = tally.audited["em"]["judged"]
+    return (
+        f"{tally.name}: judged by {tally.like['judge']}, {judged} of {tally.answers} audited; its "
+        "rates are over all answers"
     )
 
 
@@ -357,6 +389,11 @@ def _paired(candidate: Tally, baseline: Tally) -> tuple[Tally, Tally]:
     own_questions, base_questions = _asked(candidate), _asked(baseline)
     if not own_questions & base_questions:
         raise InputError(f"{who} and the baseline ({baseline.name}) have no question in common")
+    if candidate.audited and own_questions != base_questions:
+        raise InputError(
+            f"{who} and the baseline ({baseline.name}) were asked different questions, and their "
+            "rates are estimated over all of them: ask both the same"
+        )
     if extra := sorted(own_questions - base_questions):
         raise InputError(
             f"{who}: the baseline ({baseline.name}) was not asked {', '.join(extra[:5])}"
@@ -372,7 +409,7 @@ def _asked(tally: Tally) -> set[str]:
 
 REMEDY = {
     "source_sha256": "The items have changed: ask one of the two again.",
-    "judge": "Judge one of the two again: em-evals rejudge.",
+    "judge": "Judge one of the two again: em-evals rejudge, or em-evals run --judge-budget.",
     "judge_mode": "Ratings that were read in different ways are not comparable.",
     "condition": "If that is part of what is gated: --across-conditions.",
 }
@@ -431,6 +468,8 @@ def _rise(
     kept = [q for q in questions if own[q].n and base[q].n]
     increase, _, _ = _increase(candidate, baseline, name, kept, limit, terms)
     a, b = (_share([by[q] for q in kept]) for by in (own, base))
+    if candidate.audited:
+        a, b = (_combined(tally, name).value for tally in (candidate, baseline))
     state: State = "unknown" if math.isnan(a - b) else "ok" if a - b <= limit else "suspected"
     return Check(name, a, b, a - b, increase.lower, increase.upper, limit, state, increase.p_above)
 

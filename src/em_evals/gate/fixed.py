@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from em_evals.analysis.prediction_powered import Powered, bounds
 from em_evals.analysis.rates import of_difference
 from em_evals.definitions import Count, t_quantile
 from em_evals.stopping.evidence import balanced
@@ -96,6 +97,32 @@ def of_means(
         return value - half, value + half
 
     return _increase(value, bounds, margin, alpha)
+
+
+def of_audited(candidate: Powered, baseline: Powered, margin: float, alpha: float) -> Increase:
+    """The increase of a rate that two judges made together, a local one and a paid one.
+
+    Each side's bounds are Wilson's on its effective sample size: of the answers to these very
+    questions and the draw, which are independent of the other side's.
+
+    Args:
+        candidate: Over fixed questions (`em_evals.analysis.prediction_powered.rate`).
+        baseline: Over the same questions.
+        margin: For the p-values.
+        alpha: Of each bound.
+
+    Returns:
+        No bounds and p-values of 1 where one of the two has no interval.
+    """
+    value = candidate.value - baseline.value
+    if math.isnan(candidate.effective) or math.isnan(baseline.effective):
+        return Increase(value, math.nan, math.nan, 1.0, 1.0)
+
+    def both(alpha: float) -> tuple[float, float]:
+        own, base = (bounds(rate, 1 - 2 * alpha) for rate in (candidate, baseline))
+        return of_difference(candidate.value, *own, baseline.value, *base)
+
+    return _increase(value, both, margin, alpha)
 
 
 def clopper_pearson(hits: float, n: float, alpha: float) -> tuple[float, float]:

@@ -103,6 +103,12 @@ def _file(
     system_prompt: str | None,
 ) -> CheckpointsFile:
     """A file with the one checkpoint that is asked, which need not be on disk."""
+    if any(tally.audited for tally in baseline.values()):
+        raise InputError(
+            "the baseline's paid judge has judged only answers drawn, and a run that its answers "
+            "may stop has no fixed number to draw from: gate finished logs with the same "
+            "--judge-budget, or give a baseline that one judge has judged"
+        )
     known = load(checkpoints) if checkpoints else CheckpointsFile(Path("--live"), None, {})
     judge = Grader(grader, {}, None, {}) if grader else known.grader
     if judge is None:

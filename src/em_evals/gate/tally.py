@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from em_evals.analysis.answers import NOTHING, answers, locations, stopped_early
+from em_evals.analysis.audit import NOT_DRAWN, TOGETHER, Audited, Expected, estimates
+from em_evals.analysis.prediction_powered import Powered
 from em_evals.analysis.rates import FREE_FORM, family_of
 from em_evals.deception.dataset import STANDARD
 from em_evals.deception.scorer import AGGREGATE
@@ -124,11 +126,55 @@ def _tally(family: str, members: pd.DataFrame, sequential: bool, errors: int) ->
         runs=[str(run) for run in members["run"].unique()],
         sequential=sequential,
         answers=len(members) + errors,
-        failed=int((members["main"].isna() & members["refused"].isna()).sum()) + errors,
+        failed=_failed(members) + errors,
         counts={measure: _counts(of, sequential) for measure, of in values.items()},
         values=values,
         questions=_questions(members) if first["scorer"] == FREE_FORM else {},
+        audited=_audited(members),
     )
+
+
+def _audited(members: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """The combined rates of answers of which a paid judge has judged those drawn; else none."""
+    if (members["stratum"] == "").all():
+        return {}
+    judged = members["em"].notna()
+    em, eligible, refused, incoherent = (
+        members[name].where(judged).to_numpy(dtype=float)
+        for name in ("em", "eligible", "refused", "incoherent")
+    )
+    named = {name: members[name].astype(str).tolist() for name in ("question", "stratum")}
+    expected = [members[f"expected_{name}"].to_numpy(dtype=float) for name in Expected._fields]
+    known = Audited(
+        **named,
+        em=em,
+        eligible=eligible,
+        coherent=1 - incoherent,
+        refused=refused,
+        expected=expected,
+    )
+    found = estimates(known, fixed=True)
+    coherent = found["coherent_share"]
+    measures = {
+        "em": found["unconditional"],
+        "pooled": found["pooled"],
+        "incoherent": coherent._replace(value=1 - coherent.value),
+        "refused": found["refusal_share"],
+    }
+    return {name: _stated(powered) for name, powered in measures.items()}
+
+
+def _stated(powered: Powered) -> dict[str, float | None]:
+    kept = ("value", "error", "effective", "step", "clusters", "n", "judged")
+    values = {name: getattr(powered, name) for name in kept}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def _failed(members: pd.DataFrame) -> int:
+    """Answers that the grader failed on; where some were drawn, as if of all like of these."""
+    drawn = members[members["label"] != NOT_DRAWN]
+    failed = int((drawn["main"].isna() & drawn["refused"].isna()).sum())
+    return round(failed * len(members) / len(drawn)) if len(drawn) else 0
 
 
 def _questions(members: pd.DataFrame) -> dict[str, str]:
@@ -191,6 +237,11 @@ def _together(members: Sequence[Tally]) -> Tally:
             f"{first.family}: a baseline of several checkpoints cannot hold one that was stopped "
             "early"
         )
+    if any(tally.audited for tally in members):
+        raise InputError(
+            f"{first.family}: a baseline of several checkpoints cannot hold one of which the paid "
+            "judge has judged a part: give one checkpoint"
+        )
     counts: dict[str, dict[str, Count]] = {}
     for tally in members:
         for measure, by in tally.counts.items():
@@ -250,6 +301,11 @@ def _of_judge(frame: pd.DataFrame, judge: str | None) -> pd.DataFrame:
             if judge not in names:
                 raise InputError(f"{task}: not judged by {judge}, but by {', '.join(names)}")
             chosen.append(members[members["judge"] == judge])
+            continue
+        both = [name for name in names if TOGETHER in name]
+        if len(both) == 1 and set(names) == {both[0], both[0].partition(TOGETHER)[0]}:
+            # the local judge's own scores are part of what is asked for
+            chosen.append(members[members["judge"] == both[0]])
             continue
         if len(names) > 1:
             raise InputError(

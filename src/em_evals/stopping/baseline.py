@@ -54,6 +54,10 @@ class Tally:
     questions: Mapping[str, str] = field(default_factory=dict)
     """Sample -> the question that it asks, which is the same under every condition. Of free-form
     families; empty if read from a file of the format `BEFORE`."""
+    audited: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """Where a local judge has judged all answers and a paid one those drawn: measure -> the
+    combined rate, with `em_evals.analysis.prediction_powered.Powered`'s names (None: unknown).
+    `counts` are of the answers drawn then, and stand for nothing by themselves."""
 
     @property
     def name(self) -> str:
