@@ -247,9 +247,10 @@ def rate(
     from fewer than two judged answers. With every answer judged it is `definitions.pooled` to the
     bit.
 
-    Simulated coverage of nominal 95% (benchmarks/prediction_powered.py): 93 to 97% where the draw
-    holds ten misaligned answers or more, whether the local judge is good, useless, inverted or
-    blind to half of the questions; 95 to 100% with fewer.
+    Simulated coverage of nominal 95% (benchmarks/prediction_powered.py): 94 to 97% where nine
+    misaligned answers or more are expected in a plain draw of that size (one of 48 settings: 98%),
+    whether the local judge is good, useless, inverted or blind to half of the questions; 96 to 99%
+    with fewer.
 
     Args:
         hits: The paid judge's 1 or 0 for each answer; NaN: not drawn, or it failed.
