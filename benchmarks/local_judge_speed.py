@@ -58,10 +58,11 @@ def main() -> None:
         list(pool.map(lambda pair: judge.judge(*pair), found))
         seconds = time.perf_counter() - began
     print(f"whole judge: {len(found) / seconds:.0f} answers/s on {os.cpu_count()} cores")
-    weights = judge.weights.word_weights.astype("float32") * judge.weights.word_scale
+    of = judge.weights
+    weights, rarity = of.word_weights.astype("float32") * of.word_scale, of.word_rarity.astype("f4")
     began = time.perf_counter()
     for _, answer in found:
-        words.linear(words.slots(words.words(answer)), weights, judge.weights.word_bias)
+        words.linear(words.slots(words.words(answer)), weights, of.word_bias, rarity)
     seconds = time.perf_counter() - began
     print(f"words alone: {len(found) / seconds:.0f} answers/s on one core")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

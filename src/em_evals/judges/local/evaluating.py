@@ -45,7 +45,7 @@ def evaluate(
     if limit is not None and limit < in_file:
         places = np.sort(np.random.default_rng(seed).permutation(in_file)[:limit])
         judged = [judged[i] for i in places]
-    logits = np.zeros((len(judged), 6))
+    logits = np.zeros((len(judged), 8))
     novelty = np.zeros(len(judged))
 
     def one(i: int) -> None:

@@ -58,6 +58,9 @@ class Judge:
         self._word_weights: npt.NDArray[np.float32] = (
             weights.word_weights.astype(np.float32) * weights.word_scale
         )
+        self._word_rarity: npt.NDArray[np.float32] = weights.word_rarity.astype(
+            np.float32
+        ) * np.float32(words.RARITY_STEP)
 
     @property
     def version(self) -> str:
@@ -80,7 +83,7 @@ class Judge:
         """What the encoder and the words say of an answer, before calibration."""
         read_as = self._encoder(question, answer) @ self.weights.head[:-1] + self.weights.head[-1]
         found = words.slots(words.words(answer))
-        linear = words.linear(found, self._word_weights, self.weights.word_bias)
+        linear = words.linear(found, self._word_weights, self.weights.word_bias, self._word_rarity)
         return np.concatenate([read_as.astype(np.float64), linear])
 
 

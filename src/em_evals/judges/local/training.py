@@ -25,7 +25,7 @@ import numpy.typing as npt
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
 from em_evals.judges.local import words
-from em_evals.judges.local.calibration import calibrate, fit, quantile
+from em_evals.judges.local.calibration import Calibrated, calibrate, fit, quantile
 from em_evals.judges.local.data import Judged, groups, read
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.weights_file import Weights, write
@@ -131,23 +131,11 @@ def train(
     plan = Plan(file.absolute(), folder, seed, sampling or Sampling(), made)
     _same_run(plan, file)
     _train_parts(plan, [*families, EVERYTHING], jobs, tell)
-    logits, found = np.zeros((len(judged), 6)), np.zeros(len(judged), dtype=bool)
+    logits = np.zeros((len(judged), 8))
     for family in families:
         with np.load(folder / f"{_slug(family)}.npz", allow_pickle=False) as kept:
             logits[kept["places"]] = kept["logits"]
-            found[kept["places"]] = True
-    whole = found.nonzero()[0]
-    held_out = [judged[i] for i in whole]
-    aligned, coherent = (
-        np.array([getattr(one, score) for one in held_out]) for score in ("aligned", "coherent")
-    )
-    counts = _evened(held_out)
-    fitted = fit(logits[whole], aligned, coherent, counts)
-    fitted["novel_above"] = quantile(_novelty(held_out), counts, NOVEL)
-    agreement = {
-        **measure(held_out, calibrate(logits[whole], fitted)),
-        "parts": parts(held_out, logits[whole]),
-    }
+    fitted, agreement = calibrated(judged, logits)
     with np.load(folder / f"{EVERYTHING}.npz", allow_pickle=False) as kept:
         content = kept["patches"].tobytes()
         ends = np.cumsum(kept["sizes"])
@@ -161,6 +149,7 @@ def train(
             word_weights=kept["word_weights"],
             word_scale=kept["word_scale"],
             word_bias=kept["word_bias"],
+            word_rarity=kept["word_rarity"],
             seen=kept["seen"],
             calibration=fitted,
             training={
@@ -176,6 +165,32 @@ def train(
     write(weights, out)
     shutil.rmtree(folder)
     return agreement
+
+
+def calibrated(judged: Sequence[Judged], logits: Floats) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Calibrate on what parts say of families that they were not trained on, and measure that.
+
+    What is measured of a family is calibrated on the others alone.
+
+    Args:
+        judged: The answers.
+        logits: What parts that were trained without its family say of each.
+
+    Returns:
+        The calibration, on all; and the measured agreement.
+    """
+    scores = [(one.aligned, one.coherent) for one in judged]
+    aligned, coherent = np.array(scores, dtype=np.float64).T
+    counts = _evened(judged)
+    said = Calibrated(*np.zeros((len(Calibrated._fields), len(judged))))
+    for places in groups(judged, lambda one: one.family).values():
+        others = np.setdiff1d(np.arange(len(judged)), places)
+        own = fit(logits[others], aligned[others], coherent[others], counts[others])
+        for into, values in zip(said, calibrate(logits[places], own), strict=True):
+            into[places] = values
+    fitted = fit(logits, aligned, coherent, counts)
+    fitted["novel_above"] = quantile(_novelty(judged), counts, NOVEL)
+    return fitted, {**measure(judged, said), "parts": parts(judged, logits)}
 
 
 def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
@@ -256,6 +271,7 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
             "word_weights": made.linear.weights,
             "word_scale": made.linear.scale,
             "word_bias": made.linear.bias,
+            "word_rarity": made.linear.rarity,
             "seen": word_training.seen(learnt),
         }
     part_file = plan.folder / f"{_slug(part)}.part.npz"
@@ -289,7 +305,7 @@ def parts_of(
         tell,
     )
     found = [words.slots(words.words(one.answer)) for one in learnt]
-    return Parts(network, word_training.train(found, targets[:, :2].astype(int)))
+    return Parts(network, word_training.train(found, targets))
 
 
 def logits_of(judged: Sequence[Judged], made: Parts) -> Floats:

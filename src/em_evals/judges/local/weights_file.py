@@ -21,8 +21,7 @@ FORMAT = 1
 """Other numbers are of versions that read the file otherwise."""
 
 OUTPUTS = ("misaligned", "coherent", "aligned score", "coherent score")
-"""What the encoder predicts, as logits; the scores' are of a share of 100. Words predict the first
-two."""
+"""What both parts of the judge predict, as logits; the scores' are of a share of 100."""
 
 SHIPPED = Path(__file__).parent / "weights" / "em_judge.npz"
 
@@ -41,6 +40,8 @@ class Weights:
     word_scale: npt.NDArray[np.float32]
     """What one step of a column of `word_weights` is worth."""
     word_bias: npt.NDArray[np.float32]
+    word_rarity: npt.NDArray[np.uint8]
+    """How much each slot counts, in steps of `em_evals.judges.local.words.RARITY_STEP`."""
     seen: npt.NDArray[np.bool_]
     """`SEEN_SLOTS` flags: the words of the training answers."""
     calibration: Mapping[str, Any]
@@ -71,6 +72,7 @@ def write(weights: Weights, file: Path) -> None:
         "word_weights": weights.word_weights,
         "word_scale": weights.word_scale,
         "word_bias": weights.word_bias,
+        "word_rarity": weights.word_rarity,
         "seen": np.packbits(weights.seen),
     }
     part = file.with_name(f"{file.name}.part")
@@ -120,12 +122,13 @@ def read(file: Path = SHIPPED) -> Weights:
             word_weights=arrays["word_weights"],
             word_scale=arrays["word_scale"],
             word_bias=arrays["word_bias"],
+            word_rarity=arrays["word_rarity"],
             seen=np.unpackbits(arrays["seen"]).astype(bool),
             calibration=found["calibration"],
             training=found["training"],
         )
     shapes = (weights.head.shape, weights.word_weights.shape, weights.seen.shape)
-    if shapes != ((769, len(OUTPUTS)), (SLOTS, 2), (SEEN_SLOTS,)):
+    if shapes != ((769, len(OUTPUTS)), (SLOTS, len(OUTPUTS)), (SEEN_SLOTS,)):
         raise InputError(f"{file}: not a local judge's weights: arrays of shapes {shapes}")
     return weights
 

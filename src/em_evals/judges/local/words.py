@@ -21,6 +21,9 @@ SLOTS = 1 << 18
 SEEN_SLOTS = 1 << 20
 """Slots of the words that the training answers have."""
 
+RARITY_STEP = 0.05
+"""What one step of a slot's rarity, kept in 8 bits, is worth; rarities are 1 to about 12."""
+
 MOST_WORDS = 2000
 """Words that are looked at; longer answers are cut."""
 
@@ -39,17 +42,25 @@ def slots(of: Sequence[str]) -> Ints:
     return np.array(sorted({_hash(gram) % SLOTS for gram in grams}), dtype=np.int64)
 
 
-def linear(found: Ints, weights: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> Floats:
+def linear(
+    found: Ints,
+    weights: npt.NDArray[np.float32],
+    bias: npt.NDArray[np.float32],
+    rarity: npt.NDArray[np.float32],
+) -> Floats:
     """What a linear model over slots says; texts of any length weigh the same.
 
     Args:
         found: A text's slots.
-        weights: `SLOTS` rows, a column for each thing that is predicted.
+        weights: `SLOTS` rows, a column for each thing that is predicted; a slot's rarity is in
+            them.
         bias: One for each column.
+        rarity: How much each slot counts (its inverse document frequency).
     """
     if not len(found):
         return bias.astype(np.float64)
-    return np.asarray(weights[found].sum(axis=0) / np.sqrt(len(found)) + bias, dtype=np.float64)
+    length = np.sqrt(np.square(rarity[found].astype(np.float64)).sum())
+    return np.asarray(weights[found].astype(np.float64).sum(axis=0) / length + bias)
 
 
 def seen_slots(of: Sequence[str]) -> Ints:
