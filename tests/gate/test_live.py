@@ -140,7 +140,8 @@ def test_kill_9_in_mid_gate_and_the_same_command_decides_as_if_nothing_had_been(
     # every answer once, and all of them in the count
     assert max(Counter((s.id, s.epoch) for s in log.samples).values()) == 1
     assert said["answers_made"] == len(log.samples)
-    assert said["answers_made"] - said["answers"] < len(QUESTIONS)
+    # what was under way when it was decided: more where one answer is slow and others overtake it
+    assert said["answers_made"] - said["answers"] < 5 * len(QUESTIONS)
     assert max(Counter(chat.judged).values()) == 1
 
 
