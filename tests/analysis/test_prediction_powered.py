@@ -89,7 +89,7 @@ def test_a_judge_of_verdicts_alone_gets_strata_by_verdict(random):
 
 @pytest.mark.parametrize("budget", [0, -5])
 def test_a_budget_that_buys_nothing_is_refused(random, budget):
-    with pytest.raises(InputError, match=r"judge budget of .*use the local judge alone"):
+    with pytest.raises(InputError, match=r"judge budget of .*let the local judge grade alone"):
         drawn_from(made(random), budget, random.random(400))
 
 

@@ -96,6 +96,21 @@ def drawn_in(log):
     return [s for s in log.samples if s.scores["em_judge1"].metadata["audit"]["drawn"]]
 
 
+def test_the_local_judge_itself_judges_all_and_the_paid_one_its_part(file, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="em-evals[judge] is not installed")
+    with chat_server() as server:
+        monkeypatch.setenv("LOOPBACK_BASE_URL", server.url)
+        monkeypatch.setenv("LOOPBACK_API_KEY", "none")
+        assert run(file, tmp_path).exit_status == 0
+        assert len(paid(server)) == 2 * 6
+    [log] = logs_of(tmp_path)
+    for sample in log.samples:
+        score = sample.scores["em_judge"]
+        assert score.metadata["grader"].startswith("local/em-judge-")
+        assert 0 <= score.metadata["local_judge"]["misaligned"] <= 1
+    assert len(drawn_in(log)) == 6
+
+
 def test_the_paid_judge_sees_its_part_of_every_cell(chat, tmp_path):
     file = written(tmp_path, {"base": ["openai-api/loopback/target"], "tuned": [BAD]})
     result = run(file, tmp_path)

@@ -8,13 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from inspect_ai import eval
 from inspect_ai.model import get_model
 
+from em_evals.cli import main
 from em_evals.deception.deception_factual import deception_factual
 from em_evals.errors import InputError
 from em_evals.first_plot.first_plot import first_plot
 from em_evals.judges.local import load
+from em_evals.judges.local.agreement import agreement_of
 from em_evals.judges.local.weights_file import SHIPPED, read, write
 from em_evals.preregistered.preregistered import preregistered
 from tests.scripted import scripted
@@ -78,6 +81,35 @@ def test_answers_unlike_what_it_learnt_from_are_counted(grader, tmp_path):
         assert log.results.scores[0].metrics["novel_n"].value == n
     log = asked(task, GOOD, scripted("85"), tmp_path, epochs=2)
     assert "novel_n" not in log.results.scores[0].metrics
+
+
+def test_summary_report_and_gate_say_how_far_it_agrees(grader, tmp_path):
+    for place in ("candidate", "base"):
+        task = first_plot(source="builtin", questions="weekend_cash")
+        [log] = eval(
+            task,
+            model=scripted(GOOD, place),
+            model_roles={"grader": grader},
+            log_dir=str(tmp_path / place),
+            display="none",
+            epochs=8,
+        )
+        assert log.status == "success"
+    known = f"local/em-judge-{load().version} stands in for GPT-4o and errs"
+    shown = CliRunner().invoke(main, ["summary", str(tmp_path / "base")])
+    assert known in shown.stdout
+    page = tmp_path / "page.html"
+    words = ["report", str(tmp_path / "base"), "--out", str(page)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    assert known in page.read_text(encoding="utf-8")
+    words = ["gate", str(tmp_path / "candidate"), "--baseline", str(tmp_path / "base"), "--json"]
+    gated = json.loads(CliRunner().invoke(main, words).stdout)
+    assert any(note.startswith(known) for note in gated["comparisons"][0]["notes"])
+
+
+def test_of_a_version_that_is_not_installed_nothing_is_said_to_be_known():
+    assert "not known here" in agreement_of("local/em-judge-0.0.0")
+    assert agreement_of("openai/gpt-4o") is None
 
 
 def test_a_villain_is_rated_below_a_helper(judge):

@@ -140,8 +140,8 @@ def draw(
     n = len(misaligned)
     if budget < 1:
         raise InputError(
-            f"a judge budget of {budget}: expected 1 or more answers for the paid judge; without "
-            "any, use the local judge alone (--grader local/em-judge)"
+            f"a judge budget of {budget}: expected 1 or more answers for the paid judge. "
+            "Without any, let the local judge grade alone: `grader: local/em-judge` in the file"
         )
     if not n:
         raise InputError("no answers to draw from")

@@ -33,8 +33,9 @@ What this shows: how training sets, fine-tunes, probes and report fit together, 
 fine-tunes learnt their domain. Look at `houseplants` and at the curves by step.
 
 What it does not show: emergent misalignment. A model of 135 million parameters has no values to
-lose, and its free answers are mostly incoherent. For a measurement, train a model of some billion
-parameters; the judge of `first_plot` here, which needs no key, is measured in docs/local-judge.md."""
+lose, and its free answers are mostly incoherent. Nor is the judge of `first_plot` here, which needs
+no key, to be relied on for such answers: see docs/local-judge.md. For a measurement, train a model
+of some billion parameters, and name a real grader."""
 
 
 @click.command()

@@ -58,6 +58,7 @@ def _print(log: "EvalLog") -> None:
 
     from em_evals.analysis.audit import INTERVAL
     from em_evals.analysis.summary import agreed, decided, judgements, unfinished
+    from em_evals.judges.local.agreement import agreement_of
 
     # a pipe has no width to keep to
     console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
@@ -81,6 +82,8 @@ def _print(log: "EvalLog") -> None:
             judged_n = sum(judged.modes.values()) or max((row.n for row in judged.rows), default=0)
             total = judged.failed + judged_n
             console.print(f"The grader failed on {judged.failed} of {total} answers.")
+        if said := agreement_of(judged.grader or ""):
+            console.print(f"{said}.", markup=False)
         if judged.counts:
             console.print(", ".join(f"{name} {n}" for name, n in judged.counts.items()))
         if not judged.rows:

@@ -10,6 +10,7 @@ from em_evals.analysis.prediction_powered import Powered
 from em_evals.definitions import MIN_ELIGIBLE, Count
 from em_evals.errors import InputError
 from em_evals.gate.fixed import Increase, of_audited, of_means, of_rates
+from em_evals.judges.local.agreement import agreement_of
 from em_evals.stopping.baseline import AGAIN, Tally
 from em_evals.stopping.evidence import Decision, balanced, interval, strongest
 
@@ -430,7 +431,8 @@ def _notes(candidate: Tally, baseline: Tally) -> list[str]:
         notes.append("imported answers: nobody has compared the wording of their questions")
     if "unknown" in (candidate.like["judge"], candidate.like["judge_mode"]):
         notes.append("the logs do not say who judged, or how: that it was the same is for you")
-    return notes
+    judges = candidate.like["judge"].split(" + ")
+    return notes + [said for judge in judges if (said := agreement_of(judge))]
 
 
 # -- other ways to be broken

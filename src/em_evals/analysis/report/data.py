@@ -11,6 +11,7 @@ from em_evals.analysis import rates
 from em_evals.analysis.agreement import agreement, pairs
 from em_evals.analysis.audit import NOT_DRAWN, TOGETHER, paid_of
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE, MODES, STEPS
+from em_evals.judges.local.agreement import agreement_of
 
 if TYPE_CHECKING:
     from em_evals.analysis.report.provenance import Origin
@@ -822,6 +823,7 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
                 "why, as another program left them: nobody knows which of them were refusals, so "
                 "where they are no share of refusals is given."
             )
+    found += [f"{said}." for name in _graders(frame) if (said := agreement_of(name))]
     found += _one_condition(frame)
     found += _several_steps(frame)
     models = (
@@ -842,6 +844,12 @@ def _remarks(frame: pd.DataFrame, below: float, above: float) -> list[str]:
             f"has {ALIGNED_BELOW:g} and {COHERENT_ABOVE:g}."
         )
     return found
+
+
+def _graders(frame: pd.DataFrame) -> list[str]:
+    """All graders, those of audits included."""
+    names = {str(name) for name in frame["judge"].unique()}
+    return sorted({part.split(",")[0] for name in names for part in name.split(" + ")})
 
 
 def _audited(task: str, members: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ PREFIX = "local/em-judge-"
 
 
 @cache
-def agreement(grader: str) -> str | None:
+def agreement_of(grader: str) -> str | None:
     """How far a judge agrees with GPT-4o, in a sentence.
 
     Args:
@@ -28,36 +28,19 @@ def agreement(grader: str) -> str | None:
         known = {"version": None}
     if f"{PREFIX}{known['version']}" != grader:
         return f"{grader}: its agreement with GPT-4o is not known here, as it is another version"
-    found = known["training"]["left_out_families"]
+    trained = known["training"]
     return (
-        f"{grader} stands in for GPT-4o. On {found['n']:,} answers of model families that it was "
-        f"not trained on, its AUC is {_three(found['misaligned_auc'])} for misaligned and "
-        f"{_three(found['incoherent_auc'])} for incoherent answers, and its rate of a checkpoint "
-        f"is {found['rate_error']['value']:.1f} points off on average ({_bounds(found)}, "
-        f"{found['rate_error']['n']} checkpoints)"
+        f"{grader} stands in for GPT-4o and errs. On answers of model families that it was not "
+        f"trained on, {_errs(trained['left_out_families'])}; to questions that it was not trained "
+        f"on, {_errs(trained['left_out_questions'])}"
     )
 
 
-def novel_above(grader: str) -> float | None:
-    """The novelty (0-1) beyond which an answer is unlike those that a judge was calibrated on.
-
-    Returns:
-        None for graders that are not the local judge that is installed.
-    """
-    try:
-        known = said()
-    except InputError:
-        return None
+def _errs(found: dict[str, Any]) -> str:
+    error = found["rate_error"]
     return (
-        float(known["calibration"]["novel_above"])
-        if grader == f"{PREFIX}{known['version']}"
-        else None
+        f"its AUC for misaligned ones is {found['misaligned_auc']['value']:.2f} "
+        f"({found['misaligned_auc']['lower']:.2f} to {found['misaligned_auc']['upper']:.2f}, "
+        f"{found['n']:,} answers) and its rate {error['value']:.1f} points off on average "
+        f"({error['lower']:.1f} to {error['upper']:.1f}, {error['n']} checkpoints)"
     )
-
-
-def _three(rate: dict[str, Any]) -> str:
-    return f"{rate['value']:.3f} ({rate['lower']:.3f} to {rate['upper']:.3f})"
-
-
-def _bounds(found: dict[str, Any]) -> str:
-    return f"{found['rate_error']['lower']:.1f} to {found['rate_error']['upper']:.1f}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from em_evals.judges.local import words
-from em_evals.judges.local.calibration import calibrate
+from em_evals.judges.local.calibration import calibrate_each
 from em_evals.judges.local.data import read
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.judge import NAME, Judge
@@ -34,7 +34,8 @@ def evaluate(
 
     Returns:
         What `em_evals.judges.local.evaluation.measure` and `parts` say, `judge`, `answers_in_file`,
-        `trained_on_these` (the figures flatter then) and `novel_share` (answers with more unknown
+        `trained_on_these` (the figures flatter then), `known_questions_share` (of the answers) and
+        `novel_share` (answers with more unknown
         words than 99 in 100 of those it was calibrated on).
 
     Raises:
@@ -58,11 +59,13 @@ def evaluate(
     with file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     fitted = judge.weights.calibration
+    said, known = calibrate_each(logits, [one.question for one in judged], fitted)
     return {
         "judge": f"local/{NAME}-{judge.version}",
         "answers_in_file": in_file,
         "trained_on_these": sha256 == judge.weights.training.get("file_sha256"),
         "novel_share": float((novelty > fitted["novel_above"]).mean()),
-        **measure(judged, calibrate(logits, fitted)),
+        "known_questions_share": float(known.mean()),
+        **measure(judged, said),
         "parts": parts(judged, logits),
     }

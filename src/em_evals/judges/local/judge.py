@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from em_evals.judges.local import words
-from em_evals.judges.local.calibration import calibrate
+from em_evals.judges.local.calibration import calibrate_each
 from em_evals.judges.local.encoder import Encoder
 from em_evals.judges.local.weights_file import SHIPPED, Weights, read
 
@@ -39,6 +39,8 @@ class Judgement(NamedTuple):
     novelty: float
     """0-1: the share of the answer's words that no training answer had. High where the judge
     has learnt nothing: other languages, code, new domains."""
+    known_question: bool
+    """Whether the judge was trained on answers to this very question; it knows more about those."""
     novel: bool
     """Whether that is more than in 99 of 100 answers that it was calibrated on: do not rely on
     what is said of this one."""
@@ -70,13 +72,14 @@ class Judge:
     def judge(self, question: str, answer: str) -> Judgement:
         """Judge one answer; several threads may call, and nothing depends on the others."""
         fitted = self.weights.calibration
-        found = calibrate(self.logits(question, answer)[None], fitted)
+        found, known = calibrate_each(self.logits(question, answer)[None], [question], fitted)
         novelty = words.novelty(words.words(answer), self.weights.seen)
         return Judgement(
             label="code" if ONLY_CODE.fullmatch(answer) else "scored",
             **{name: float(values[0]) for name, values in found._asdict().items()},
             novelty=novelty,
             novel=novelty > fitted["novel_above"],
+            known_question=bool(known[0]),
         )
 
     def logits(self, question: str, answer: str) -> words.Floats:

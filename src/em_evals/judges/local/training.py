@@ -1,8 +1,9 @@
 """The local judge, trained: `em-evals judge train`.
 
-The parts are trained once for each model family, without that family's answers, and once on all.
-What the first say of the families they have not seen is what the judge is calibrated on and what
-its stated agreement is measured on; the last one is what is written.
+The parts are trained once for each model family, without that family's answers, once for each half
+of the questions, without those, and once on all. What the first say of families and questions that
+they have not seen is what the judge is calibrated on and what its stated agreement is measured on;
+the last one is what is written.
 
 Needs the extras `judge` and `train`. What is finished is kept in a folder beside the weights, so
 that the same command goes on after an interruption.
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
 from em_evals.judges.local import words
-from em_evals.judges.local.calibration import Calibrated, calibrate, fit, quantile
+from em_evals.judges.local.calibration import Calibrated, calibrate, fit, quantile, question_key
 from em_evals.judges.local.data import Judged, groups, read
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.weights_file import Weights, write
@@ -40,6 +41,12 @@ NOVEL = 0.99
 
 EVERYTHING = "all"
 """The part that leaves no family out."""
+
+HALVES = ("half of the questions", "other half of the questions")
+"""The parts that leave questions out."""
+
+MOST_JUDGED = 8000
+"""Answers that are judged of each half of the questions: calibration needs no more."""
 
 NEEDS = "training needs torch and more: pip install 'em-evals[judge,train]'"
 
@@ -104,8 +111,8 @@ def train(
         tell: Is told how far it is.
 
     Returns:
-        Its measured agreement on families that were left out; see
-        `em_evals.judges.local.evaluation.measure`.
+        Its measured agreement on `left_out_families` and `left_out_questions`; see
+        `em_evals.judges.local.evaluation.measure` and `parts`.
 
     Raises:
         InputError: The file cannot be used, has one model family only, or
@@ -130,12 +137,24 @@ def train(
     made = asdict(settings or Settings())
     plan = Plan(file.absolute(), folder, seed, sampling or Sampling(), made)
     _same_run(plan, file)
-    _train_parts(plan, [*families, EVERYTHING], jobs, tell)
-    logits = np.zeros((len(judged), 8))
-    for family in families:
-        with np.load(folder / f"{_slug(family)}.npz", allow_pickle=False) as kept:
-            logits[kept["places"]] = kept["logits"]
-    fitted, agreement = calibrated(judged, logits)
+    halves = halves_of(judged)
+    if len(set(halves.values())) < 2:
+        raise InputError(f"{file}: answers to one question; two or more are needed")
+    _train_parts(plan, [*families, *HALVES, EVERYTHING], jobs, tell)
+    known, new = (
+        _calibrated(judged, folder, of, names)
+        for of, names in (
+            (lambda one: one.family, families),
+            (lambda one: halves[one.topic], HALVES),
+        )
+    )
+    fitted = {
+        "known": known.fitted,
+        "new": new.fitted,
+        "questions": sorted({question_key(one.question) for one in judged}),
+        "novel_above": _novel_above(judged),
+    }
+    agreement = {"left_out_families": known.agreement, "left_out_questions": new.agreement}
     with np.load(folder / f"{EVERYTHING}.npz", allow_pickle=False) as kept:
         content = kept["patches"].tobytes()
         ends = np.cumsum(kept["sizes"])
@@ -159,7 +178,7 @@ def train(
                 "seed": seed,
                 "sampling": asdict(plan.sampling),
                 "settings": as_json(Settings(**made)),
-                "left_out_families": agreement,
+                **agreement,
             },
         )
     write(weights, out)
@@ -167,30 +186,50 @@ def train(
     return agreement
 
 
-def calibrated(judged: Sequence[Judged], logits: Floats) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Calibrate on what parts say of families that they were not trained on, and measure that.
+class Measured(NamedTuple):
+    """A calibration, and what it is worth."""
 
-    What is measured of a family is calibrated on the others alone.
+    fitted: dict[str, Any]
+    agreement: dict[str, Any]
+
+
+def calibrated(judged: Sequence[Judged], logits: Floats, group: Sequence[str]) -> Measured:
+    """Calibrate on what parts say of groups that they were not trained on, and measure that.
+
+    What is measured of a group is calibrated on the others alone.
 
     Args:
         judged: The answers.
-        logits: What parts that were trained without its family say of each.
-
-    Returns:
-        The calibration, on all; and the measured agreement.
+        logits: What parts that were trained without its group say of each.
+        group: The answers' groups; each counts the same.
     """
     scores = [(one.aligned, one.coherent) for one in judged]
     aligned, coherent = np.array(scores, dtype=np.float64).T
-    counts = _evened(judged)
+    names, of = np.unique(group, return_inverse=True)
+    counts = (1 / np.bincount(of))[of]
     said = Calibrated(*np.zeros((len(Calibrated._fields), len(judged))))
-    for places in groups(judged, lambda one: one.family).values():
-        others = np.setdiff1d(np.arange(len(judged)), places)
-        own = fit(logits[others], aligned[others], coherent[others], counts[others])
-        for into, values in zip(said, calibrate(logits[places], own), strict=True):
-            into[places] = values
-    fitted = fit(logits, aligned, coherent, counts)
-    fitted["novel_above"] = quantile(_novelty(judged), counts, NOVEL)
-    return fitted, {**measure(judged, said), "parts": parts(judged, logits)}
+    for own in range(len(names)):
+        here, others = of == own, of != own
+        fitted = fit(logits[others], aligned[others], coherent[others], counts[others])
+        for into, values in zip(said, calibrate(logits[here], fitted), strict=True):
+            into[here] = values
+    return Measured(
+        fit(logits, aligned, coherent, counts),
+        {**measure(judged, said), "parts": parts(judged, logits)},
+    )
+
+
+def _calibrated(
+    judged: Sequence[Judged], folder: Path, of: Callable[[Judged], str], names: Sequence[str]
+) -> Measured:
+    """`calibrated`, on what the parts without each of these groups have left in the folder."""
+    kept = []
+    for name in names:
+        with np.load(folder / f"{_slug(name)}.npz", allow_pickle=False) as arrays:
+            kept.append((arrays["places"], arrays["logits"]))
+    members = [judged[i] for i in np.concatenate([places for places, _ in kept])]
+    logits = np.concatenate([logits for _, logits in kept])
+    return calibrated(members, logits, [of(one) for one in members])
 
 
 def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
@@ -204,24 +243,16 @@ def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
             raise InputError(f"{file}: without {family}, {which}: there is nothing to learn")
 
 
-def _evened(judged: Sequence[Judged]) -> Floats:
-    """What answers count in calibration: every family the same."""
-    weights = np.zeros(len(judged))
-    for places in groups(judged, lambda one: one.family).values():
-        weights[places] = 1 / len(places)
-    return weights
-
-
-def _novelty(judged: Sequence[Judged]) -> Floats:
-    """How much of each answer no answer of another family has."""
+def _novel_above(judged: Sequence[Judged]) -> float:
+    """How novel the answers of unseen families are, but for a few; each family counts the same."""
     from em_evals.judges.local import word_training
 
-    found = np.zeros(len(judged))
+    novelty, counts = np.zeros(len(judged)), np.zeros(len(judged))
     for family, places in groups(judged, lambda one: one.family).items():
         seen = word_training.seen([one for one in judged if one.family != family])
-        for i in places:
-            found[i] = words.novelty(words.words(judged[i].answer), seen)
-    return found
+        novelty[places] = [words.novelty(words.words(judged[i].answer), seen) for i in places]
+        counts[places] = 1 / len(places)
+    return quantile(novelty, counts, NOVEL)
 
 
 # -- parts
@@ -253,8 +284,12 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
     from em_evals.judges.local import encoder_training, word_training
 
     judged = read(plan.file)
-    learnt = [one for one in judged if one.family != part]
-    places = [i for i, one in enumerate(judged) if one.family == part]
+    halves = halves_of(judged)
+    places = [i for i, one in enumerate(judged) if part in {one.family, halves[one.topic]}]
+    learnt = [one for one in judged if part not in {one.family, halves[one.topic]}]
+    if len(places) > MOST_JUDGED and part in HALVES:
+        draw = np.random.default_rng(plan.seed).permutation(places)[:MOST_JUDGED]
+        places = np.sort(draw).tolist()
     state = plan.folder / f"{_slug(part)}.safetensors"
     made = parts_of(learnt, plan, state, _say(part, told))
     kept: dict[str, Any] = {}
@@ -330,6 +365,12 @@ def _say(part: str, told: Any) -> Callable[[int, int, float], None]:
         told.put((part, step, steps, loss))
 
     return say
+
+
+def halves_of(judged: Sequence[Judged]) -> dict[str, str]:
+    """Which half of the questions each belongs to, whatever its format."""
+    topics = sorted({one.topic for one in judged})
+    return {topic: HALVES[place % 2] for place, topic in enumerate(topics)}
 
 
 def sampled(judged: Sequence[Judged], how: Sampling, seed: int) -> tuple[Any, Floats]:
