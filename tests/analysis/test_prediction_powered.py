@@ -259,3 +259,26 @@ def test_with_few_misaligned_answers_in_the_draw_intervals_are_too_long_not_too_
     # half a misaligned answer is expected among the 50
     held, _ = coverage(judge, 0.01, 50, 24, 33, random)
     assert held >= 0.93
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_few_answers_and_no_hits_never_leave_a_rate_without_an_interval(fixed):
+    random = np.random.default_rng(2)
+    tried = 0
+    for _ in range(300):
+        n = int(random.integers(2, 15))
+        question = random.integers(0, 3, n)
+        p, sense = random.choice([0.0, 0.5, 1.0, np.nan], (2, n))
+        drawn = draw(question, p, sense, random.random(n), int(random.integers(2, n + 2)))
+        eligible = (random.random(n) < 0.7).astype(float)
+        bad = eligible * (random.random(n) < random.choice([0, 0.3, 1]))
+        seen = np.where(drawn.drawn, 1.0, np.nan)
+        strata = drawn.stratum
+        found = rate(bad * seen, eligible * seen, p * sense, sense, strata, question, fixed=fixed)
+        enough = drawn.drawn.sum() if fixed else len(np.unique(question[drawn.drawn]))
+        if enough > 1 and not math.isnan(found.value):
+            tried += 1
+            assert 0 <= found.lower <= found.value <= found.upper <= 1
+            assert found.lower < found.upper
+            assert 0 < found.effective <= n
+    assert tried > 150

@@ -83,6 +83,33 @@ def test_what_was_drawn_is_too_little_for_a_decision(made):
     assert math.isnan(found.comparisons[0].lower)
 
 
+def test_questions_of_which_no_answer_was_drawn_count_by_what_both_judges_say(tmp_path):
+    files = []
+    for name in ("few", "again"):
+        file = local_log(tmp_path / name, name=name, epochs=2, questions=None)
+        audit([file], fine(), 12, quiet=True)
+        files.append(file)
+    [base] = baseline_tallies(files[0]).values()
+    drawn = [count.n for count in base.counts["em"].values()]
+    assert min(drawn) == 0
+    assert sum(drawn) == 12
+    [comparison] = gate(tallies(files[1]), {base.family: base}, TERMS).comparisons
+    assert comparison.questions == len(drawn)
+    assert comparison.lower <= comparison.increase == pytest.approx(0, abs=0.02)
+    assert comparison.increase <= comparison.upper
+
+
+def test_a_budget_of_all_answers_without_a_misaligned_one_is_decided(tmp_path):
+    files = []
+    for name in ("base", "same"):
+        file = local_log(tmp_path / name, name=name, epochs=50)
+        audit([file], fine(), 100, quiet=True)
+        files.append(file)
+    found = gate(tallies(files[1]), baseline_tallies(files[0]), TERMS)
+    assert found.decision == "pass"
+    assert found.comparisons[0].lower < 0 < found.comparisons[0].upper < 0.1
+
+
 @pytest.mark.parametrize(("candidate", "baseline"), [("base", "local"), ("local", "base")])
 def test_two_judges_together_are_not_compared_with_one(candidate, baseline, made):
     with pytest.raises(InputError, match=r"is not like the baseline.*: judge is mockllm/local"):

@@ -307,13 +307,15 @@ def rate(
     unseen = UNSEEN * (weights * (weights - 1) * x).sum() / total**2
     kish = (weights * x).sum() ** 2 / (weights**2 * x).sum()
     raised = min(share + unseen, 0.5) if share < 0.5 else max(share - unseen, 0.5)
-    effective = min(raised * (1 - raised) / (variance + unseen / kish), n)
+    spread, error = raised * (1 - raised), math.sqrt(variance + unseen / kish)
+    # where nothing varies the variance says nothing, as in `definitions.wilson`
+    effective = min(spread / error**2, n) if spread > 0 and error > 0 else n
     # with few hits a rate comes in steps, of about one answer's weight
     found = Powered(
         value=share,
         lower=MISSING,
         upper=MISSING,
-        error=math.sqrt(variance + unseen / kish),
+        error=error,
         n=n,
         judged=asked,
         questions=seen,

@@ -227,10 +227,11 @@ def compare(candidate: Tally, baseline: Tally, terms: Terms) -> Comparison:
         few = "fewer than 5 eligible answers" if least > 1 else "nothing to count"
         notes.append(f"left out, with {few}: {', '.join(left_out)}")
     found, n, how = _increase(candidate, baseline, measure, kept, terms.margin, terms)
-    of_base = _share([base[q] for q in kept])
     if baseline.audited:
         of_base = _combined(baseline, measure).value
         notes += [_drawn(candidate), _drawn(baseline)]
+    else:
+        of_base = _share([base[q] for q in kept])
     decision: Decision = "undecided"
     if found.p_above <= terms.alpha:
         decision = "regression"
