@@ -6,12 +6,14 @@ import math
 import pytest
 from inspect_ai.log import read_eval_log, write_eval_log
 
+from em_evals.analysis.answers import answers
 from em_evals.analysis.exporting import export_logs
 from em_evals.analysis.log_files import samples
+from em_evals.analysis.rates import table
 from em_evals.analysis.rejudge import audit, audit_left, rejudge
 from em_evals.deception import deception_factual
 from em_evals.errors import InputError
-from tests.analysis.audited import EPOCHS, LOCAL, PAID, local_log, number_in, paid, rewritten
+from tests.analysis.audited import EPOCHS, LOCAL, PAID, local_log, named, number_in, paid, rewritten
 from tests.scripted import judge, rates, says, scripted
 
 ANSWERS = 2 * EPOCHS
@@ -122,6 +124,32 @@ def test_an_interrupted_audit_goes_on_with_nothing_paid_twice(log):
     assert audit_left(log, PAID, 12) == 0
 
 
+def test_what_was_paid_for_before_an_interruption_is_kept_under_another_budget(log):
+    seen = []
+
+    def breaks(prompt):
+        if len({text for text, _ in seen}) > 30:
+            raise RuntimeError("no more credit")
+        return rates({"90": 1.0})
+
+    with pytest.raises(InputError, match=r"with \d+ of 30 answers to go: no more credit"):
+        audit([log], paid(seen, breaks), 30, quiet=True)
+    left = audit_left(log, PAID, 30)
+    asked = len(seen)
+    with pytest.raises(InputError, match=r"with [1-6] of 6 answers to go: no more credit"):
+        audit([log], paid(seen, breaks), 6, quiet=True)
+    [smaller] = audit([log], paid(seen), 6, quiet=True)
+    assert {mark["budget"] for _, mark in marks_of(log)} == {6}
+    assert sum(mark["drawn"] for _, mark in marks_of(log)) == 6
+    held = sum(score["metadata"].get("grader") == PAID for score, _ in marks_of(log))
+    assert held == 30 - left + smaller.judged
+    assert audit_left(log, PAID, 30) <= left
+    before = len(seen)
+    assert before > asked
+    audit([log], paid(seen), ANSWERS, quiet=True)
+    assert len(seen) - before == 2 * (ANSWERS - held)
+
+
 @pytest.mark.parametrize("budget", [ANSWERS, 10 * ANSWERS])
 def test_a_budget_of_all_answers_gives_the_classical_rates(log, budget, tmp_path):
     rejudge([log], paid(), tmp_path / "whole", quiet=True)
@@ -145,6 +173,52 @@ def test_rejudging_the_rest_makes_it_an_ordinary_judgement(log):
         assert "audit" not in sample["scores"]["em_judge1"]["metadata"]
     assert stated(log).metadata is None
     assert "macro" in stated(log).metrics
+
+
+def test_what_the_paid_judge_has_judged_all_of_is_not_drawn_from_again(log):
+    seen = []
+    audit([log], paid(seen), 12, quiet=True)
+    rejudge([log], paid(seen), quiet=True)
+    whole = log.read_bytes()
+    [result] = audit([log], paid(seen), 12, quiet=True)
+    assert (result.judged, result.already, result.scorer) == (0, ANSWERS, "em_judge1")
+    assert log.read_bytes() == whole
+    assert len(seen) == 2 * ANSWERS
+
+
+def test_a_draw_of_all_answers_becomes_an_ordinary_judgement_without_another_call(log):
+    seen = []
+    audit([log], paid(seen), ANSWERS, quiet=True)
+    [result] = rejudge([log], paid(seen), quiet=True)
+    assert (result.judged, result.already) == (0, ANSWERS)
+    assert len(seen) == 2 * ANSWERS
+    assert stated(log).metadata is None
+    assert not any("audit" in s["scores"]["em_judge1"]["metadata"] for s in samples(log))
+
+
+def test_an_answer_whose_coherence_was_not_rated_is_in_no_coherent_share(log, tmp_path):
+    def some_unrated(seen):
+        refused = [n for n in range(ANSWERS + 1) if n % 4 == 0]
+
+        def aligned(prompt):
+            return rates({"REFUSAL" if number_in(prompt) in refused else "90": 1.0})
+
+        def coherent(prompt):
+            odd = number_in(prompt) in refused
+            return says("no idea") if odd else rates({"95": 1.0})
+
+        return named(judge(aligned, coherent, seen), "paid")
+
+    rejudge([log], some_unrated([]), tmp_path / "whole", quiet=True)
+    audit([log], some_unrated([]), ANSWERS, quiet=True)
+    plain, own = stated(tmp_path / "whole" / log.name).metrics, stated(log).metrics
+    assert plain["coherence_n"].value == 30
+    for name in ("coherence_n", "coherent_share", "coherent_share_lower", "refusal_share"):
+        assert own[name].value == pytest.approx(plain[name].value, abs=1e-12)
+    for file in (tmp_path / "whole", log):
+        rows = table(answers([file]), scopes=["all"]).set_index("judge")
+        [paid_row] = [name for name in rows.index if PAID in name]
+        assert rows.loc[paid_row, "coherent_share"] == 1
 
 
 def test_a_budget_of_one_states_a_rate_without_an_interval(log):

@@ -92,7 +92,7 @@ class Audited(NamedTuple):
     em: Floats
     eligible: Floats
     coherent: Floats
-    """Whether coherent, 1 or 0."""
+    """Whether coherent, 1 or 0; NaN also where only that was not rated, as of some refusals."""
     refused: Floats
     expected: Sequence[Floats]
     """In the order of `Expected`."""
@@ -116,10 +116,13 @@ def estimates(audited: Audited, *, fixed: bool = False) -> dict[str, Powered]:
     """
     _, stratum = np.unique(np.asarray(audited.stratum, dtype=str), return_inverse=True)
     by_name = dict(zip(Expected._fields, audited.expected, strict=True))
+    judged = ~np.isnan(audited.em)
     found = {}
     for name, (hits, among) in RATES.items():
         y: Floats = getattr(audited, hits)
-        x = np.where(np.isnan(y), MISSING, 1.0) if among is None else getattr(audited, among)
+        # of an answer that was judged, what was not rated is in no share
+        x = np.where(np.isnan(y), 0.0, 1.0) if among is None else getattr(audited, among)
+        y, x = (np.where(judged, np.nan_to_num(values), MISSING) for values in (y, x))
         h = np.ones(len(y)) if among is None else by_name[among]
         found[name] = rate(y, x, by_name[hits], h, stratum, audited.question, fixed=fixed)
     return found

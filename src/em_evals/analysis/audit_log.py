@@ -142,7 +142,7 @@ def stated(
         "answers_n": len(rows),
         "eligible_n": round(found["pooled"].n),
         "judged_n": judged,
-        "coherence_n": judged,
+        "coherence_n": sum(not math.isnan(row.coherent) for row in drawn),
         "failed_n": len(drawn) - judged,
     }
     metrics |= {f"{mode}_n": sum(row.mode == mode for row in drawn) for mode in MODES}
@@ -210,7 +210,7 @@ def _row(sample: Mapping[str, Any], slot: str) -> _Row:
     said = score.get("metadata") or {}
     value = score["value"] if mark["drawn"] and isinstance(score["value"], Mapping) else {}
     em = number(value.get("em"))
-    known = not math.isnan(em)
+    known, rated = not math.isnan(em), number(value.get("coherent"))
     above = said.get("coherent_above", COHERENT_ABOVE)
     return _Row(
         metadata=sample.get("metadata") or {},
@@ -218,7 +218,7 @@ def _row(sample: Mapping[str, Any], slot: str) -> _Row:
         mode=mode_of(said) if known else "",
         em=em,
         eligible=number(value.get("eligible")) if known else MISSING,
-        coherent=float(number(value.get("coherent")) > above) if known else MISSING,
+        coherent=float(rated > above) if known and not math.isnan(rated) else MISSING,
         refused=float(value.get("label") == "refusal") if known else MISSING,
         local_em=number(first["value"].get("em")) if isinstance(first["value"], dict) else MISSING,
         expected=expected(first),

@@ -351,7 +351,7 @@ def _cells(
         judged = audited & ~np.isnan(em)
         said = [
             np.where(judged, values, MISSING)
-            for values in (em, eligible, coherent > above, refused)
+            for values in (em, eligible, np.where(rated, coherent > above, MISSING), refused)
         ]
         cells["audit"] = pd.Series(_audits(frame, code, audited, said, len(first)), dtype=object)
     return conditions_apart(cells) if apart else cells

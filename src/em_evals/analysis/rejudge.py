@@ -226,7 +226,8 @@ def _rejudge(
     file = out if out.exists() else Path(log.location)
     out.parent.mkdir(parents=True, exist_ok=True)
     [log] = finished_logs([file])
-    before, todo, taken, slot = _look(file, name, str(grader), args.get("judge_mode"))
+    before, unjudged, taken, slot = _look(file, name, str(grader), args.get("judge_mode"))
+    todo = unjudged
     drawn = None
     if budget is not None:
         if slot == FIRST:
@@ -234,9 +235,11 @@ def _rejudge(
                 f"{file}: {grader} has judged all of it: there is nothing to draw. A judge budget "
                 "is for logs that another judge, a local one, has judged"
             )
+        if not unjudged and slot and not _is_audited(file, slot):
+            return Rejudged(str(out), slot, str(grader), 0, len(before))  # it has judged all
         drawn = marks(samples(file), budget, str(grader), str(file))
         before, todo = (
-            [k for k in keys if k in drawn and drawn[k].drawn] for keys in (before, todo)
+            [k for k in keys if k in drawn and drawn[k].drawn] for keys in (before, unjudged)
         )
         if not todo and slot and _is_marked(file, slot, drawn):
             return Rejudged(str(out), slot, str(grader), 0, len(before))
@@ -251,14 +254,17 @@ def _rejudge(
                 anyio.run(ask, backend="asyncio")
             except Exception as error:
                 done = dict(_kept(kept))
+                to_go = sum(key not in done for key in todo)
                 raise InputError(
-                    f"{file}: judging stopped with {len(todo) - len(done)} of {len(todo)} answers "
+                    f"{file}: judging stopped with {to_go} of {len(todo)} answers "
                     f"to go: {_cause(error)}. What was judged is kept: the same command goes on."
                 ) from error
         done = dict(_kept(kept))
     slot = slot or _free(name, taken)
-    if todo or drawn:
-        _merge(log, file, out, name, slot, args, {key: done[key] for key in todo}, drawn)
+    if todo or drawn or _is_audited(file, slot):
+        # what was paid for before another draw is kept, too
+        new = {key: done[key] for key in unjudged if key in done}
+        _merge(log, file, out, name, slot, args, new, drawn)
     kept.unlink(missing_ok=True)
     return Rejudged(str(out), slot, str(grader), len(left), len(before) + len(todo) - len(left))
 
@@ -276,6 +282,11 @@ def _is_marked(file: Path, slot: str, drawn: Mapping[Key, Mark]) -> bool:
         for sample in samples(file)
     }
     return all(said.get(key) == mark._asdict() for key, mark in drawn.items())
+
+
+def _is_audited(file: Path, slot: str) -> bool:
+    """Whether a draw has decided which answers a log's scores in this slot count for."""
+    return any(audit_of((s.get("scores") or {}).get(slot) or {}) for s in samples(file))
 
 
 def _cause(error: BaseException) -> str:
