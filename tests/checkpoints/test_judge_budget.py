@@ -184,6 +184,22 @@ def test_the_maximal_cost_holds_for_the_paid_judge_too(chat, file, tmp_path):
     assert len(set(paid(chat))) == 36
 
 
+def test_at_the_maximal_cost_a_cell_that_is_done_stays_done(chat, tmp_path):
+    target = "openai-api/loopback/target"
+    file = written(tmp_path, {"base": [target], "tuned": [BAD]})
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(
+        "'*': {input: 0, output: 0}\nopenai-api/loopback/grader: {input: 100000, output: 0}\n"
+    )
+    run(file, tmp_path, checkpoints=[BAD])
+    result = run(file, tmp_path, prices=prices, max_cost=4.0)
+    assert [(cell.outcome, cell.audited) for cell in result.cells] == [
+        ("stopped", None),
+        ("done", 6),
+    ]
+    assert result.exit_status == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

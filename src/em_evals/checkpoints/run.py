@@ -275,7 +275,7 @@ def _audited(
     show: Callable[[Event], None],
 ) -> tuple[CellResult, ...]:
     """The results once the paid judge has judged its part of every cell that is done."""
-    from em_evals.analysis.rejudge import audit
+    from em_evals.analysis.rejudge import audit, audit_left
     from em_evals.checkpoints import identity
 
     watch.stop = _interrupt  # the other processes have ended
@@ -285,11 +285,14 @@ def _audited(
         if result.outcome != "done" or result.log is None:
             out.append(result)
             continue
-        if watch.stopped:
-            out.append(replace(result, outcome="stopped"))
-            continue
         file = _local(result.log)
         try:
+            # a cell that costs nothing any more is done at any cost
+            if watch.stopped and audit_left(
+                file, auditor.model, _budget(plan, file, auditor.model)
+            ):
+                out.append(replace(result, outcome="stopped"))
+                continue
             with (
                 contextlib.redirect_stdout(sys.stderr),
                 _heeding_interrupts(),
