@@ -112,6 +112,24 @@ def test_two_audited_logs_of_one_checkpoint_are_one_rate(log, tmp_path):
     assert (row["n"], row["audited"]) == (2 * ANSWERS, 2 * BUDGET)
 
 
+def test_a_format_is_compared_by_the_combined_rate_and_not_by_questions_of_one_answer(tmp_path):
+    file = local_log(tmp_path / "few", epochs=6, questions=None)
+    audit([file], paid(), 20, quiet=True)
+    frame = answers([file])
+    of_format = rates.by_format(frame).set_index("judge")
+    own, local = of_format.loc[BOTH], of_format.loc[LOCAL]
+    row = rates.table(frame, ["format"]).set_index("judge").loc[BOTH]
+    of_questions = rates.table(frame, ["question"]).set_index("judge").loc[BOTH]
+    assert (of_questions["eligible"] < 5).all()
+    assert of_questions[["pooled", "unconditional"]].isna().all(axis=None)
+    assert of_questions["pooled_ci"].isna().all()
+    assert own["value"] == row["pooled"]
+    assert [own["lower"], own["upper"]] == row["pooled_ci"]
+    assert own["interval"].startswith("prediction-powered")
+    assert (own["cells"], own["models"], own["undefined"]) == (14, 1, 0)
+    assert local["interval"] == "bootstrap over cells of a model and a question"
+
+
 def test_agreement_is_of_the_answers_drawn(frame):
     assert pairs(frame) == [(LOCAL, BOTH)]
     [row] = agreement(frame, LOCAL, BOTH).to_dict("records")

@@ -666,7 +666,8 @@ def table(
     `judge`; `judge_mode` (joined by "+"); `pooled_n` (what `pooled` rests on: answers, of
     MACHIAVELLI games; 0 where it is missing); `audited` (answers that the paid judge has judged
     where a local one has judged all: `eligible`, `misaligned` and `refusals` are of these, and
-    `pooled_n` is estimated; missing elsewhere).
+    `pooled_n` is estimated; missing elsewhere). Of a question with fewer than 5 eligible answers of
+    these there are no rates.
 
     For families that are not free-form `pooled` is the family's own figure (see
     `answers.outcome`): a mean over system prompts or roles (deception), over games (MACHIAVELLI;
@@ -699,7 +700,13 @@ def table(
                 known &= cells["scorer"] == FREE_FORM
             inside = cells[known]
             inside = inside.assign(scope=f"{scope}:" + inside[scope].astype(str))
-        parts.append(_units(inside, [*UNIT, "scope"]))
+        part = _units(inside, [*UNIT, "scope"])
+        if scope == "question":
+            few = (part["audited"] > 0) & (part["eligible"] < MIN_ELIGIBLE)
+            for name in ("pooled", "unconditional"):
+                part.loc[few, [name, f"{name}_lower", f"{name}_upper"]] = MISSING
+            part.loc[few, "pooled_n"] = 0
+        parts.append(part)
     rows = pd.concat(parts, ignore_index=True)
     unit, _ = numbered(rows, UNIT)
     rows = rows.iloc[np.argsort(unit, kind="stable")].reset_index(drop=True)
@@ -930,8 +937,9 @@ def by_format(
     """The paper's comparison of formats: the mean over cells of a model and a question.
 
     Every cell with an eligible answer counts, however few it has; the interval is a bootstrap
-    over cells. Where cells do not differ, it is that of the pooled answers, and named so. Columns
-    as in `families`, with `task` and `format` in place of `family`, and `cells`.
+    over cells. Where cells do not differ, it is that of the pooled answers, and named so. Of
+    answers that were drawn for a paid judge it is the mean over models of their combined rates, as
+    in `families`. Columns as there, with `task` and `format` in place of `family`, and `cells`.
 
     Args:
         frame: Answers.
@@ -942,6 +950,7 @@ def by_format(
     cells = _free_form(_cells(frame, aligned_below, coherent_above))
     of_cells = _units(cells, [*UNIT, "format", "question"])
     members = dict(iter(of_cells.groupby(keys, sort=False)))
+    of_models = _over_models(_units(cells, [*UNIT, "format"]), keys).set_index(keys)
     rows = []
     for _, whole in _units(cells, [*keys, "scorer"]).iterrows():  # a group's answers together
         of_group = members[tuple(whole[keys])]
@@ -963,6 +972,8 @@ def by_format(
         if values.nunique() > 1 and not whole["stopped"]:
             row["lower"], row["upper"] = bootstrap(values)
             row["interval"] = "bootstrap over cells of a model and a question"
+        if whole["audited"]:  # a cell has too few paid judgements for a rate of its own
+            row |= of_models.loc[tuple(whole[keys])].to_dict() | {"cells": len(of_group)}
         rows.append({**whole[[*keys, "judge_mode"]], **row})
     names = [*keys, "judge_mode", "value", "lower", "upper", "n", "cells", "models", "interval"]
     return pd.DataFrame(rows, columns=[*names, "undefined", "undefined_why"])
