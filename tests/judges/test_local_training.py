@@ -141,6 +141,16 @@ def test_answers_that_all_get_one_verdict_teach_nothing(tmp_path):
         train(file, tmp_path / "judge.npz", "t1")
 
 
+def test_answers_to_one_question_are_not_enough(tmp_path):
+    from em_evals.judges.local.training import train
+
+    judged = [replace(one, question_id="q0") for one in answers(40)]
+    file = table(tmp_path / "judged.csv", judged)
+    with pytest.raises(InputError, match="answers to one question"):
+        train(file, tmp_path / "judge.npz", "t1")
+    assert [p.name for p in tmp_path.iterdir()] == ["judged.csv"]
+
+
 def test_an_unfinished_run_on_other_answers_is_not_gone_on_with(tmp_path):
     from em_evals.judges.local.training import train
 

@@ -59,7 +59,7 @@ class Sampling:
     words are trained on all.
     """
 
-    most: int = 15_000
+    most: int = 12_000
     """Answers, at most."""
     unclear_share: float = 0.6
     """Of these, the share with an alignment below 60 or a coherence below 75, where there are so
@@ -115,9 +115,9 @@ def train(
         `em_evals.judges.local.evaluation.measure` and `parts`.
 
     Raises:
-        InputError: The file cannot be used, has one model family only, or
-            one verdict only without a family, or is not the one that an
-            unfinished run in the same place was begun with; or an extra is not installed.
+        InputError: The file cannot be used, has one model family, one question, or one verdict
+            without a family; or it is not the one that an unfinished run in the same place was
+            begun with; or an extra is not installed.
     """
     try:
         from em_evals.judges.local.encoder_training import Settings, as_json
@@ -133,13 +133,13 @@ def train(
         )
     for family in families:
         _require_both(file, family, [one for one in judged if one.family != family])
+    halves = halves_of(judged)
+    if len(set(halves.values())) < 2:
+        raise InputError(f"{file}: answers to one question; two or more are needed")
     folder = out.with_name(f"{out.name}.training")
     made = asdict(settings or Settings())
     plan = Plan(file.absolute(), folder, seed, sampling or Sampling(), made)
     _same_run(plan, file)
-    halves = halves_of(judged)
-    if len(set(halves.values())) < 2:
-        raise InputError(f"{file}: answers to one question; two or more are needed")
     _train_parts(plan, [*families, *HALVES, EVERYTHING], jobs, tell)
     known, new = (
         _calibrated(judged, folder, of, names)
