@@ -184,6 +184,31 @@ def test_the_maximal_cost_holds_for_the_paid_judge_too(chat, file, tmp_path):
     assert len(set(paid(chat))) == 36
 
 
+def test_what_an_interrupted_audit_paid_for_is_kept_when_more_answers_are_asked_for(chat, tmp_path):
+    chat_reply = chat.reply
+
+    def refuses(request):
+        if request["model"] == "grader" and len(paid(chat)) >= 9:
+            raise ConnectionError("out of credit")
+        return chat_reply(request)
+
+    file = written(
+        tmp_path,
+        {"tuned": [BAD]},
+        "grader: {model: openai-api/loopback/grader, config: {max_retries: 0}}\n",
+    )
+    chat.reply = refuses
+    assert run(file, tmp_path).exit_status == 1
+    [journal] = (tmp_path / "matrix").glob("*.judged.jsonl")
+    kept = sum(1 for line in journal.read_text().splitlines() if line.strip())
+    assert kept > 0
+    before = len(paid(chat))
+    chat.reply = chat_reply
+    assert run(file, tmp_path, epochs=20, judge_budget=40).cells[0].audited == 40
+    assert len(paid(chat)) - before == 2 * (40 - kept)
+    assert not list((tmp_path / "matrix").glob("*.judged.jsonl"))
+
+
 def test_at_the_maximal_cost_a_cell_that_is_done_stays_done(chat, tmp_path):
     target = "openai-api/loopback/target"
     file = written(tmp_path, {"base": [target], "tuned": [BAD]})

@@ -155,6 +155,35 @@ def audit_left(file: Path, grader: str, budget: int) -> int:
     return sum(drawn[key].drawn and key not in done for key in todo if key in drawn)
 
 
+def carry_over(old: EvalLog, new: EvalLog, grader: str) -> None:
+    """Keep what an interrupted audit paid for, for a log that has taken the old one's answers over.
+
+    Args:
+        old: Header of the log that was audited, with its local path as location.
+        new: The same of the newer log.
+        grader: The paid grader's name.
+    """
+    if not all(FIRST in [s.name for s in log.eval.scorers or []] for log in (old, new)):
+        return
+    was, now = (
+        _journal(Path(log.location), log, FIRST, grader, _audit_args(log)) for log in (old, new)
+    )
+    if not was.exists() or was == now:
+        return
+    before, after = (
+        {(str(s["id"]), s["epoch"]): s.get("uuid") for s in samples(Path(log.location))}
+        for log in (old, new)
+    )
+    lines = [
+        json.dumps([*key, score])
+        for key, score in _kept(was)
+        if before.get(key) is not None and before[key] == after.get(key)
+    ]
+    with now.open("a", encoding="utf-8") as journal:
+        journal.writelines(f"\n{line}" for line in lines)
+    was.unlink()
+
+
 class _Job(NamedTuple):
     log: EvalLog
     out: Path
@@ -263,7 +292,7 @@ def _rejudge(
     slot = slot or _free(name, taken)
     if todo or drawn or _is_audited(file, slot):
         # what was paid for before another draw is kept, too
-        new = {key: done[key] for key in unjudged if key in done}
+        new = {key: done[key] for key in unjudged if key in done or key in todo}
         _merge(log, file, out, name, slot, args, new, drawn)
     kept.unlink(missing_ok=True)
     return Rejudged(str(out), slot, str(grader), len(left), len(before) + len(todo) - len(left))

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 from em_evals.checkpoints.cost import Estimate, Prices, load_prices, runs_here
 from em_evals.checkpoints.file import Checkpoint, Grader, canonical
-from em_evals.checkpoints.logs import gather, logged, said, sweep
+from em_evals.checkpoints.logs import Logged, gather, logged, said, sweep
 from em_evals.checkpoints.matrix import (
     LOCAL_JUDGE,
     Cell,
@@ -219,6 +219,8 @@ def run_matrix(
             watch = _in_this_process(plan, pending, listed, max_cost, show)
     finally:
         logs = logged(plan.options.log_dir)
+        if plan.auditor is not None:
+            _carry_over(plan.cells, logs, plan.auditor)
         # all of them: what finished a cell may have been killed before it came to this
         sweep([cell.id for cell in plan.cells], logs, began)
     after = states(plan.cells, logs)
@@ -318,6 +320,22 @@ def _audited(
             out.append(replace(result, audited=judged, new=new))
             show({"kind": "audited", "cell": result.cell.id, "now": done.judged, "all": judged})
     return tuple(out)
+
+
+def _carry_over(
+    cells: Sequence[Cell], logs: Mapping[str, Sequence[Logged]], auditor: Grader
+) -> None:
+    """Keep what interrupted audits paid for where a newer log has the answers now."""
+    from em_evals.analysis.rejudge import carry_over
+
+    for cell in cells:
+        headers = [
+            log.header.model_copy(update={"location": str(_local(log.name))})
+            for log in logs.get(cell.id, ())
+            if log.header.status != "started"
+        ]
+        for old in headers[1:]:
+            carry_over(old, headers[0], auditor.model)
 
 
 def _budget(plan: Matrix, file: Path, auditor: str) -> int:
