@@ -111,6 +111,21 @@ def test_the_local_judge_itself_judges_all_and_the_paid_one_its_part(file, tmp_p
     assert len(drawn_in(log)) == 6
 
 
+def test_cells_judged_by_two_versions_of_the_local_judge_are_two_cells(tmp_path, monkeypatch):
+    from em_evals.checkpoints import Options, matrix
+    from em_evals.judges.local import agreement
+
+    file = written(tmp_path, {"tuned": [BAD]}, "grader: local/em-judge\n")
+    options = Options(str(file), tasks=("first_plot",), task_args={"source": "builtin"})
+    ids = []
+    for version in ("1", "1", "2"):
+        agreement.versioned.cache_clear()
+        monkeypatch.setattr(agreement, "said", lambda version=version: {"version": version})
+        ids.append(matrix(options).cells[0].id)
+    agreement.versioned.cache_clear()
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_the_paid_judge_sees_its_part_of_every_cell(chat, tmp_path):
     file = written(tmp_path, {"base": ["openai-api/loopback/target"], "tuned": [BAD]})
     result = run(file, tmp_path)

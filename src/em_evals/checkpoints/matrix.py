@@ -274,8 +274,17 @@ def _id(cell: Cell, version: str | int, grader: Grader | None) -> str:
     c = cell.checkpoint
     parts: list[Any] = [cell.task, dict(cell.args), version, c.name, c.measured]
     if grader and cell.graded:
-        parts.append([grader.model, dict(grader.args), dict(grader.config)])
+        parts.append([_versioned(grader.model), dict(grader.args), dict(grader.config)])
     return hashlib.sha256(canonical(parts).encode()).hexdigest()[:16]
+
+
+def _versioned(model: str) -> str:
+    """A grader's name; two versions of the local judge are two judges."""
+    if model != LOCAL_JUDGE:
+        return model
+    from em_evals.judges.local.agreement import versioned  # numpy
+
+    return versioned(model)
 
 
 def _chosen_checkpoints(file: CheckpointsFile, options: Options) -> list[Checkpoint]:

@@ -51,8 +51,8 @@ of some billion parameters, and name a real grader."""
 def demo(experiment: bool, folder: Path) -> None:
     """Fine-tune the embedded model on wrong and on right advice, probe both and the base, report.
 
-    Needs the extras `train`, `embedded` and `judge`, and no network once these are installed. About
-    twenty minutes on two cores.
+    Needs the extras `train`, `embedded` and `judge`, and no network once these are installed. A
+    quarter of an hour on two cores.
 
     Exit status: 0 done, 1 a fine-tune or a probe failed, 2 usage or data error, 130 interrupted.
     """

@@ -10,6 +10,15 @@ PREFIX = "local/em-judge-"
 
 
 @cache
+def versioned(model: str) -> str:
+    """The name of the local judge with the version that is installed; as it is if none is."""
+    try:
+        return f"{PREFIX}{said()['version']}"
+    except InputError:  # whoever judges with it will say so
+        return model
+
+
+@cache
 def agreement_of(grader: str) -> str | None:
     """How far a judge agrees with GPT-4o, in a sentence.
 
