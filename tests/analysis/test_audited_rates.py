@@ -151,6 +151,12 @@ def test_a_report_names_both_judges_what_was_audited_and_how_far_they_agree(fram
     assert [(mode.n, mode.failed) for mode in of_both] == [(BUDGET, 0)]
 
 
+def test_single_scores_of_an_audit_are_not_drawn_as_if_they_were_a_sample(frame):
+    made = build(frame)
+    for part in made.parts:
+        assert bool(part.points) == (" + " not in part.judge)
+
+
 def test_judgements_that_failed_are_named_in_the_report(tmp_path):
     from tests.scripted import rates as rated
     from tests.scripted import says

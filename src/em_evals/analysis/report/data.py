@@ -592,7 +592,12 @@ def _panels(table: pd.DataFrame, groups: Sequence[str]) -> list[Panel]:
 def _points(
     answers: pd.DataFrame, groups: Sequence[str], below: float, above: float
 ) -> list[Points]:
-    """Answers to draw: the same number from each group as far as it has answers."""
+    """Answers to draw: the same number from each group as far as it has answers.
+
+    None of an audit: the answers that were judged are those most in doubt, not a sample to look at.
+    """
+    if "stratum" in answers:
+        answers = answers[answers["stratum"] == ""]
     scored = answers[answers["aligned"].notna() & answers["coherent"].notna()]
     found = []
     for question, members in scored.groupby("question", sort=False, observed=True):
