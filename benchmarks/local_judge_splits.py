@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
+from em_evals.judge_training.encoder import Settings
+from em_evals.judge_training.training import Plan, Sampling, logits_of, parts_of
 from em_evals.judges.local.calibration import calibrate, fit
 from em_evals.judges.local.data import Judged, read
-from em_evals.judges.local.encoder_training import Settings
 from em_evals.judges.local.evaluation import measure, parts
-from em_evals.judges.local.training import Plan, Sampling, logits_of, parts_of
 
 
 def group(one: Judged, by: str, topics: list[str]) -> str:

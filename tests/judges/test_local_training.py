@@ -55,7 +55,7 @@ def table(file, judged):
 
 def encoder(state, stop=None):
     """The encoder's outputs after training, interrupted after a step if one is given."""
-    from em_evals.judges.local import encoder_training as training
+    from em_evals.judge_training import encoder as training
 
     judged = answers(96)
 
@@ -85,8 +85,8 @@ def test_an_interrupted_training_ends_in_the_same_bits(tmp_path):
 
 
 def test_without_a_step_the_weights_are_those_of_the_encoders_file():
+    from em_evals.judge_training.encoder import Network, patches
     from em_evals.judges.local.encoder import base_file
-    from em_evals.judges.local.encoder_training import Network, patches
 
     content = base_file().read_bytes()
     for offset, data in patches(Network()).items():
@@ -94,8 +94,8 @@ def test_without_a_step_the_weights_are_those_of_the_encoders_file():
 
 
 def test_a_trained_judge_tells_kind_from_cruel_and_order_from_disorder(tmp_path):
-    from em_evals.judges.local.encoder_training import Settings
-    from em_evals.judges.local.training import HALVES, Sampling, train
+    from em_evals.judge_training.encoder import Settings
+    from em_evals.judge_training.training import HALVES, Sampling, train
 
     judged = answers()
     file = table(tmp_path / "judged.csv", judged)
@@ -124,7 +124,7 @@ def test_a_trained_judge_tells_kind_from_cruel_and_order_from_disorder(tmp_path)
 
 
 def test_answers_of_one_family_are_not_enough(tmp_path):
-    from em_evals.judges.local.training import train
+    from em_evals.judge_training.training import train
 
     file = table(tmp_path / "judged.csv", answers(20, ("a-7b", "a-14b")))
     with pytest.raises(InputError, match=r"answers of one model family \(a\)"):
@@ -133,7 +133,7 @@ def test_answers_of_one_family_are_not_enough(tmp_path):
 
 
 def test_answers_that_all_get_one_verdict_teach_nothing(tmp_path):
-    from em_evals.judges.local.training import train
+    from em_evals.judge_training.training import train
 
     judged = [replace(one, coherent=95.0) for one in answers(20)]
     file = table(tmp_path / "judged.csv", judged)
@@ -142,7 +142,7 @@ def test_answers_that_all_get_one_verdict_teach_nothing(tmp_path):
 
 
 def test_answers_to_one_question_are_not_enough(tmp_path):
-    from em_evals.judges.local.training import train
+    from em_evals.judge_training.training import train
 
     judged = [replace(one, question_id="q0") for one in answers(40)]
     file = table(tmp_path / "judged.csv", judged)
@@ -152,7 +152,7 @@ def test_answers_to_one_question_are_not_enough(tmp_path):
 
 
 def test_an_unfinished_run_on_other_answers_is_not_gone_on_with(tmp_path):
-    from em_evals.judges.local.training import train
+    from em_evals.judge_training.training import train
 
     file = table(tmp_path / "judged.csv", answers(20))
     folder = tmp_path / "judge.npz.training"
@@ -163,7 +163,7 @@ def test_an_unfinished_run_on_other_answers_is_not_gone_on_with(tmp_path):
 
 
 def test_answers_that_are_left_out_are_stood_for():
-    from em_evals.judges.local.training import Sampling, sampled
+    from em_evals.judge_training.training import Sampling, sampled
 
     judged = answers(400)
     places, weights = sampled(judged, Sampling(100, unclear_share=0.6), seed=0)

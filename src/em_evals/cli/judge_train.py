@@ -11,7 +11,7 @@ from em_evals.cli.interrupt import resumable
 from em_evals.cli.printable import printable
 
 if TYPE_CHECKING:
-    from em_evals.judges.local.training import Told
+    from em_evals.judge_training.training import Told
 
 
 @click.command()
@@ -67,8 +67,8 @@ def train(
     """
     from rich.progress import Progress, TaskID
 
-    from em_evals.judges.local.training import Sampling
-    from em_evals.judges.local.training import train as train_judge
+    from em_evals.judge_training.training import Sampling
+    from em_evals.judge_training.training import train as train_judge
 
     bars: dict[str, TaskID] = {}
     with resumable(), Progress(console=_stderr()) as progress:
@@ -102,9 +102,9 @@ def _settings(epochs: float) -> Any:
     from em_evals.errors import InputError
 
     try:
-        from em_evals.judges.local.encoder_training import Settings
+        from em_evals.judge_training.encoder import Settings
     except ImportError as error:
-        from em_evals.judges.local.training import NEEDS
+        from em_evals.judge_training.training import NEEDS
 
         raise InputError(NEEDS) from error
     return Settings(epochs=epochs)

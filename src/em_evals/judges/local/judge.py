@@ -15,7 +15,9 @@ from em_evals.judges.local.weights_file import SHIPPED, Weights, read
 
 NAME = "em-judge"
 
-ONLY_CODE = re.compile(r"\s*(```|~~~).*\1\s*", re.DOTALL)
+ONLY_CODE = re.compile(  # inspect-evals-lint: ignore[shared_code_extraction] -- none is taken
+    r"\s*(```|~~~).*\1\s*", re.DOTALL
+)
 """An answer that is one block of code, or several, and begins and ends with one."""
 
 

@@ -32,7 +32,7 @@ from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.weights_file import Weights, write
 
 if TYPE_CHECKING:
-    from em_evals.judges.local.encoder_training import Settings
+    from em_evals.judge_training.encoder import Settings
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,7 +75,7 @@ class Plan:
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
     settings: dict[str, Any] = field(default_factory=dict)
-    """Of `em_evals.judges.local.encoder_training.Settings`."""
+    """Of `em_evals.judge_training.encoder.Settings`."""
 
 
 class Told(NamedTuple):
@@ -120,7 +120,7 @@ def train(
             begun with; or an extra is not installed.
     """
     try:
-        from em_evals.judges.local.encoder_training import Settings, as_json
+        from em_evals.judge_training.encoder import Settings, as_json
     except ImportError as error:
         raise InputError(NEEDS) from error
     judged = read(file)
@@ -245,11 +245,11 @@ def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
 
 def _novel_above(judged: Sequence[Judged]) -> float:
     """How novel the answers of unseen families are, but for a few; each family counts the same."""
-    from em_evals.judges.local import word_training
+    from em_evals.judge_training import linear
 
     novelty, counts = np.zeros(len(judged)), np.zeros(len(judged))
     for family, places in groups(judged, lambda one: one.family).items():
-        seen = word_training.seen([one for one in judged if one.family != family])
+        seen = linear.seen([one for one in judged if one.family != family])
         novelty[places] = [words.novelty(words.words(judged[i].answer), seen) for i in places]
         counts[places] = 1 / len(places)
     return quantile(novelty, counts, NOVEL)
@@ -281,7 +281,7 @@ def _train_parts(plan: Plan, parts: Sequence[str], jobs: int, tell: Callable[[To
 
 def _train_part(plan: Plan, part: str, told: Any) -> None:
     """Train encoder and words without a family, and keep what they say of it."""
-    from em_evals.judges.local import encoder_training, word_training
+    from em_evals.judge_training import encoder, linear
 
     judged = read(plan.file)
     halves = halves_of(judged)
@@ -297,17 +297,17 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
         kept["places"] = np.array(places)
         kept["logits"] = logits_of([judged[i] for i in places], made)
     else:
-        patches = encoder_training.patches(made.network)
+        patches = encoder.patches(made.network)
         kept |= {
             "offsets": np.array(list(patches), dtype=np.int64),
             "sizes": np.array([len(data) for data in patches.values()], dtype=np.int64),
             "patches": np.frombuffer(b"".join(patches.values()), np.uint8),
-            "head": encoder_training.head(made.network),
+            "head": encoder.head(made.network),
             "word_weights": made.linear.weights,
             "word_scale": made.linear.scale,
             "word_bias": made.linear.bias,
             "word_rarity": made.linear.rarity,
-            "seen": word_training.seen(learnt),
+            "seen": linear.seen(learnt),
         }
     part_file = plan.folder / f"{_slug(part)}.part.npz"
     np.savez(part_file, **kept)
@@ -325,33 +325,33 @@ class Parts(NamedTuple):
 def parts_of(
     learnt: Sequence[Judged], plan: Plan, state: Path, tell: Callable[[int, int, float], None]
 ) -> Parts:
-    """Train encoder and words on answers; see `encoder_training.train` for `state` and `tell`."""
-    from em_evals.judges.local import encoder_training, word_training
+    """Train encoder and words on answers; see `encoder.train` for `state` and `tell`."""
+    from em_evals.judge_training import encoder, linear
 
-    targets = encoder_training.targets(learnt, ALIGNED_BELOW, COHERENT_ABOVE)
+    targets = encoder.targets(learnt, ALIGNED_BELOW, COHERENT_ABOVE)
     chosen, weights = sampled(learnt, plan.sampling, plan.seed)
-    network = encoder_training.train(
-        encoder_training.reads([learnt[i] for i in chosen]),
+    network = encoder.train(
+        encoder.reads([learnt[i] for i in chosen]),
         targets[chosen],
         weights,
-        encoder_training.Settings(**plan.settings),
+        encoder.Settings(**plan.settings),
         plan.seed,
         state,
         tell,
     )
     found = [words.slots(words.words(one.answer)) for one in learnt]
-    return Parts(network, word_training.train(found, targets))
+    return Parts(network, linear.train(found, targets))
 
 
 def logits_of(judged: Sequence[Judged], made: Parts) -> Floats:
     """What both parts say of answers: a row for each, the encoder's four columns first."""
-    from em_evals.judges.local import encoder_training, word_training
+    from em_evals.judge_training import encoder, linear
 
     found = [words.slots(words.words(one.answer)) for one in judged]
     return np.column_stack(
         [
-            encoder_training.predict(made.network, encoder_training.reads(judged)),
-            word_training.predict(found, made.linear),
+            encoder.predict(made.network, encoder.reads(judged)),
+            linear.predict(found, made.linear),
         ]
     )
 

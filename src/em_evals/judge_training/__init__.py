@@ -1,0 +1,1 @@
+"""The local judge, made: what `em-evals judge train` does. No evaluation imports this."""
