@@ -38,9 +38,10 @@ demo: $(VENV)/embedded,judge.ready
 		--epochs 4 --max-tokens 60 --max-connections 8 --log-dir logs
 	@$(BIN)/em-evals summary logs --latest
 	@echo
-	@echo "The model is small: it has 135 million parameters, and most of what it says makes no"
-	@echo "sense, so few answers are eligible. The judge is small too, but measured: how far it"
-	@echo "agrees with GPT-4o, and where it must not be used, is in docs/local-judge.md."
+	@echo "This shows how everything fits together, and measures little. The model has 135 million"
+	@echo "parameters, and most of what it says makes no sense; the judge is small too, learnt from"
+	@echo "larger models' answers, and mostly does not see that. How far it agrees with GPT-4o, and"
+	@echo "where it must not be used, is in docs/local-judge.md."
 	@echo
 	@echo "Read the answers, worst first:  $(BIN)/inspect view --log-dir logs"
 

@@ -98,6 +98,7 @@ def test_summary_report_and_gate_say_how_far_it_agrees(grader, tmp_path):
     known = f"local/em-judge-{load().version} stands in for GPT-4o and errs"
     shown = CliRunner().invoke(main, ["summary", str(tmp_path / "base")])
     assert known in shown.stdout
+    assert f"local/em-judge-{load().version}, which states its scores (8 answers)" in shown.stdout
     page = tmp_path / "page.html"
     words = ["report", str(tmp_path / "base"), "--out", str(page)]
     assert CliRunner().invoke(main, words).exit_code == 0

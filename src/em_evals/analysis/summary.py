@@ -100,7 +100,7 @@ def judgements(log: EvalLog) -> list[Judgement]:
                 modes={mode: n for mode in MODES if (n := _count(m, f"{mode}_n"))},
                 failed=_count(m, "failed_n"),
                 rows=rows + formats,
-                counts={},
+                counts={"unlike what it learnt from": n} if (n := _count(m, "novel_n")) else {},
                 audit=audit,
                 of_random=False,
             )

@@ -121,6 +121,8 @@ def _args(log: "EvalLog") -> dict[str, Any]:
 def _modes(modes: dict[str, int]) -> str:
     if not modes:
         return ""
+    if set(modes) == {"stated"}:
+        return f", which states its scores ({modes['stated']} answers)"
     words = ", ".join(f"{mode} ({n} answers)" for mode, n in modes.items())
     note = "" if set(modes) == {"logprobs"} else "; not comparable with logprobs ratings"
     return f", read by {words}{note}"
