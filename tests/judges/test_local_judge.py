@@ -170,6 +170,20 @@ def test_the_name_with_the_installed_version_is_the_same_judge(judge):
     assert str(get_model(f"local/em-judge-{judge.version}")) == str(get_model("local/em-judge"))
 
 
+def test_weights_of_ones_own_grade_under_their_version(tmp_path):
+    write(dataclasses.replace(read(), version="mine"), tmp_path / "mine.npz")
+    own = get_model("local/em-judge", weights=str(tmp_path / "mine.npz"))
+    assert str(own) == "local/em-judge-mine"
+    log = asked(first_plot(source="builtin"), GOOD, own, tmp_path / "logs", epochs=1, limit=1)
+    assert log.samples[0].scores["em_judge"].metadata["grader"] == "local/em-judge-mine"
+
+
+def test_weights_of_ones_own_may_not_pass_for_the_shipped_ones(tmp_path):
+    write(read(), tmp_path / "same.npz")
+    with pytest.raises(InputError, match="has the version of the judge that is shipped"):
+        get_model("local/em-judge", weights=str(tmp_path / "same.npz"))
+
+
 # -- whatever an answer may be
 
 ODD = {

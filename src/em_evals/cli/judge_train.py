@@ -136,7 +136,7 @@ def evaluate(file: Path, weights: Path | None, limit: int | None, seed: int, as_
     """Judge answers with the local judge and compare with the scores that they have.
 
     Columns: question, answer, aligned, coherent (0-100), and maybe question_id, model and finetune.
-    Prints AUCs, correlations and the error of the rate per model; some 40 answers a second on two
+    Prints AUCs, correlations and the error of the rate per model; some 80 answers a second on two
     cores. Needs the extra `judge`.
     """
     from rich.progress import Progress

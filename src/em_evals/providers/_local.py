@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -18,6 +19,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from em_evals.errors import InputError
 from em_evals.judges.local import NAME, load
+from em_evals.judges.local.weights_file import said
 
 NOT_AN_ANSWER = (
     "local/em-judge rates free-form answers (first_plot, preregistered, judge_calibration) and "
@@ -46,6 +48,7 @@ class LocalJudgeAPI(ModelAPI):
         api_key: str | None = None,
         api_key_vars: list[str] | None = None,
         config: GenerateConfig | None = None,
+        weights: str | None = None,
     ) -> None:
         """Load the judge.
 
@@ -56,15 +59,23 @@ class LocalJudgeAPI(ModelAPI):
             api_key: There is none.
             api_key_vars: There are none.
             config: Settings of generation, of which none applies.
+            weights: A file of `em-evals judge train`, which has another version than the judge
+                that is shipped; None is that one.
 
         Raises:
             InputError: Another name or version, or the weights cannot be used.
         """
-        self._judge = load()
+        self._judge = load() if weights is None else load(Path(weights).expanduser())
         name = f"{NAME}-{self._judge.version}"
         if model_name not in {NAME, name}:
+            which = "installed" if weights is None else f"in {weights}"
             raise InputError(
-                f"local/{model_name}: expected local/{NAME}; the one installed is local/{name}"
+                f"local/{model_name}: expected local/{NAME}; the one {which} is local/{name}"
+            )
+        if weights is not None and self._judge.version == said()["version"]:
+            raise InputError(
+                f"{weights}: has the version of the judge that is shipped, {name}, so that their "
+                "scores could not be told apart: train it with another --version"
             )
         super().__init__(name, base_url, api_key, api_key_vars or [], config or GenerateConfig())
 
