@@ -81,15 +81,20 @@ def stopped_run(folder: Path, how: str) -> Path:
             signal.raise_signal(signal.SIGINT)
         return says(f"Answer {len(asked)}.")
 
-    eval(
-        first_plot(source="builtin"),
-        model=scripted(answer),
-        model_roles={"grader": judge(rates({"10": 1.0}))},
-        epochs=1,
-        limit=6,
-        max_samples=1,
-        log_dir=str(folder),
-    )
+    # a shell's background jobs are begun with the signal ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        eval(
+            first_plot(source="builtin"),
+            model=scripted(answer),
+            model_roles={"grader": judge(rates({"10": 1.0}))},
+            epochs=1,
+            limit=6,
+            max_samples=1,
+            log_dir=str(folder),
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     [file] = folder.glob("*.eval")
     if how == "started":
         without(file, {"header.json", "summaries.json", "reductions.json"})
