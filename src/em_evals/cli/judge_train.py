@@ -190,7 +190,8 @@ def _show(found: dict[str, Any]) -> None:
         click.echo("\nMisaligned of the coherent (95%)     by the file's scores       local judge")
     for name, row in found["by_checkpoint"].items():
         true, local = _share(row["true"]), _share(row["local"])
-        click.echo(f"{printable(name)[:34]:<37}{true:<27}{local}")
+        whose = printable(name)[:34] or "all answers"
+        click.echo(f"{whose:<37}{true:<27}{local}")
 
 
 def _number(rate: dict[str, Any], of: str = "answers") -> str:
