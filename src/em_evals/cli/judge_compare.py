@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from em_evals.as_json import without_nan
 from em_evals.cli.printable import printable
 
 
@@ -29,7 +30,7 @@ def compare(a: str, b: str, judge_a: str | None, judge_b: str | None, as_json: b
     found = compare(a, b, judge_a=judge_a, judge_b=judge_b)
     if as_json:
         content = {"a": found.a, "b": found.b, "tasks": found.tasks, "apart": found.apart}
-        click.echo(json.dumps(_known(content), indent=2, allow_nan=False))
+        click.echo(json.dumps(without_nan(content), indent=2, allow_nan=False))
         return
     click.echo(f"A: {printable(found.a)}\nB: {printable(found.b)}")
     for row in found.tasks:
@@ -98,12 +99,3 @@ def _points(value: float) -> str:
 def _shown(answer: str) -> str:
     text = " ".join(answer.split())
     return printable(text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}...") or "(empty)"
-
-
-def _known(value: Any) -> Any:
-    """The same with None for what is not a number, which JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _known(inside) for key, inside in value.items()}
-    if isinstance(value, list):
-        return [_known(inside) for inside in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

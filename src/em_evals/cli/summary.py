@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from em_evals.as_json import without_nan
+
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog
-
-    from em_evals.analysis.summary import Row
 
 
 @click.command()
@@ -143,12 +143,7 @@ def _as_json(log: "EvalLog") -> dict[str, Any]:
         "missing": missing,
         "stopped": decided(log) or None,
         "judgements": [
-            judged._asdict() | {"rows": [_without_nan(row) for row in judged.rows]}
+            judged._asdict() | {"rows": [without_nan(row._asdict()) for row in judged.rows]}
             for judged in judgements(log)
         ],
     }
-
-
-def _without_nan(row: "Row") -> dict[str, Any]:
-    values = row._asdict().items()
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values}

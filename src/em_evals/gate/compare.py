@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from em_evals.analysis.prediction_powered import NOTHING as NO_RATE
 from em_evals.analysis.prediction_powered import Powered
+from em_evals.as_json import without_nan
 from em_evals.definitions import MIN_ELIGIBLE, Count
 from em_evals.errors import InputError
 from em_evals.gate.fixed import Increase, of_audited, of_means, of_rates
@@ -149,7 +150,7 @@ class Gate:
             {**asdict(c), "checks": [check._asdict() for check in c.checks]}
             for c in self.comparisons
         ]
-        found: dict[str, Any] = _without_nan(content)
+        found: dict[str, Any] = without_nan(content)
         return found
 
 
@@ -539,11 +540,3 @@ def _reasons(c: Comparison) -> list[str]:
             sure = "" if check.state == "shown" else ", by the estimate"
             reasons.append(f"{_title(c)}: {what}: beyond the limit of {check.limit:.0%}{sure}")
     return reasons
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
