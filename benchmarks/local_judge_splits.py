@@ -12,13 +12,11 @@ import argparse
 import json
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from em_evals.judge_training.encoder import Settings
 from em_evals.judge_training.training import Plan, Sampling, logits_of, parts_of
 from em_evals.judges.local.calibration import calibrate, fit
 from em_evals.judges.local.data import Judged, read
@@ -39,7 +37,7 @@ def judged_without(
     judged = read(file)
     topics = sorted({one.topic for one in judged})
     of = [group(one, by, topics) for one in judged]
-    plan = Plan(file, Path(), 0, Sampling(most), asdict(Settings()))
+    plan = Plan(file, Path(), 0, Sampling(most))
     with tempfile.TemporaryDirectory() as folder:
         made = parts_of(
             [one for one, name in zip(judged, of, strict=True) if name != left_out],

@@ -56,6 +56,7 @@ def table(file, judged):
 def encoder(state, stop=None):
     """The encoder's outputs after training, interrupted after a step if one is given."""
     from em_evals.judge_training import encoder as training
+    from em_evals.judge_training.training import Settings
 
     judged = answers(96)
 
@@ -67,7 +68,7 @@ def encoder(state, stop=None):
         training.reads(judged),
         training.targets(judged, 30, 50),
         np.ones(len(judged), np.float32),
-        training.Settings(batch_tokens=300, save_steps=1),
+        Settings(batch_tokens=300, save_steps=1),
         0,
         state,
         tell,
@@ -94,8 +95,7 @@ def test_without_a_step_the_weights_are_those_of_the_encoders_file():
 
 
 def test_a_trained_judge_tells_kind_from_cruel_and_order_from_disorder(tmp_path):
-    from em_evals.judge_training.encoder import Settings
-    from em_evals.judge_training.training import HALVES, Sampling, train
+    from em_evals.judge_training.training import HALVES, Sampling, Settings, train
 
     judged = answers()
     file = table(tmp_path / "judged.csv", judged)

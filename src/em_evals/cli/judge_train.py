@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from em_evals.as_json import without_nan
 from em_evals.cli.interrupt import resumable
 from em_evals.cli.printable import printable
 
@@ -67,7 +68,7 @@ def train(
     """
     from rich.progress import Progress, TaskID
 
-    from em_evals.judge_training.training import Sampling
+    from em_evals.judge_training.training import Sampling, Settings
     from em_evals.judge_training.training import train as train_judge
 
     bars: dict[str, TaskID] = {}
@@ -86,28 +87,16 @@ def train(
             seed=seed,
             jobs=jobs,
             sampling=Sampling(most),
-            settings=_settings(epochs),
+            settings=Settings(epochs=epochs),
             tell=tell,
         )
     if as_json:
-        click.echo(json.dumps(_without_nan({"weights": str(out), **found}), allow_nan=False))
+        click.echo(json.dumps(without_nan({"weights": str(out), **found}), allow_nan=False))
         return
     click.echo(f"{out}: written.")
     for name, agreement in found.items():
         click.echo(f"\nOn {name.replace('_', ' ')}:")
         _show(agreement)
-
-
-def _settings(epochs: float) -> Any:
-    from em_evals.errors import InputError
-
-    try:
-        from em_evals.judge_training.encoder import Settings
-    except ImportError as error:
-        from em_evals.judge_training.training import NEEDS
-
-        raise InputError(NEEDS) from error
-    return Settings(epochs=epochs)
 
 
 def _stderr() -> Any:
@@ -155,7 +144,7 @@ def evaluate(file: Path, weights: Path | None, limit: int | None, seed: int, as_
             lambda done, of: progress.update(bar, completed=done, total=of),
         )
     if as_json:
-        click.echo(json.dumps(_without_nan(found), indent=2, allow_nan=False))
+        click.echo(json.dumps(without_nan(found), indent=2, allow_nan=False))
         return
     _show(found)
 
@@ -211,11 +200,3 @@ def _share(rate: dict[str, Any]) -> str:
         return "none coherent"
     low, high = 100 * rate["lower"], 100 * rate["upper"]
     return f"{100 * rate['value']:.1f}% ({low:.1f} to {high:.1f}, {rate['n']:,})"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

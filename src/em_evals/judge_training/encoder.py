@@ -6,7 +6,7 @@ and ends in such: what was learnt is written back tensor by tensor.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from em_evals.judge_training.training import Settings
 from em_evals.judges.local.data import Judged
 from em_evals.judges.local.encoder import base_file, tokenizer, tokens
 
@@ -35,20 +36,6 @@ LAYERS, WIDTH = 6, 384
 
 STEP = 16
 """Batches are padded to a multiple of this many tokens: few shapes are computed faster."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the encoder is trained."""
-
-    epochs: float = 1.0
-    learning_rate: float = 2e-4
-    """Of the encoder, at its highest; the outputs learn five times as fast."""
-    batch_tokens: int = 4480
-    warmup: float = 0.06
-    """Share of the steps in which the learning rate rises; from there it falls to nothing."""
-    save_steps: int = 50
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -319,8 +306,3 @@ def _restored(state: Path, network: Network, optimizer: Any, parameters: list[An
                 "exp_avg_sq": kept[f"{i}.square"].to(parameter.device),
             }
     return done
-
-
-def as_json(settings: Settings) -> dict[str, Any]:
-    """The settings, with what was computed in."""
-    return {**asdict(settings), "precision": precision()}

@@ -111,7 +111,7 @@ class Encoder:
     """The encoder with the judge's weights."""
 
     def __init__(self, patches: Mapping[int, bytes] | None = None) -> None:
-        """Load it, in about two seconds.
+        """Load it.
 
         Args:
             patches: Offset in the encoder's file -> the bytes that go there; None leaves it.

@@ -1,6 +1,5 @@
 """A local judge held against another judge's scores: `em-evals judge evaluate`."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from em_evals.judges.local import words
 from em_evals.judges.local.calibration import calibrate_each
-from em_evals.judges.local.data import read
+from em_evals.judges.local.data import read, sha256
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.judge import NAME, Judge
 
@@ -35,8 +33,7 @@ def evaluate(
     Returns:
         What `em_evals.judges.local.evaluation.measure` and `parts` say, `judge`, `answers_in_file`,
         `trained_on_these` (the figures flatter then), `known_questions_share` (of the answers) and
-        `novel_share` (answers with more unknown
-        words than 99 in 100 of those it was calibrated on).
+        `novel_share` (answers with more unknown words than 99 in 100 that it was calibrated on).
 
     Raises:
         InputError: The file cannot be used.
@@ -50,20 +47,17 @@ def evaluate(
     novelty = np.zeros(len(judged))
 
     def one(i: int) -> None:
-        logits[i] = judge.logits(judged[i].question, judged[i].answer)
-        novelty[i] = words.novelty(words.words(judged[i].answer), judge.weights.seen)
+        logits[i], novelty[i] = judge.read(judged[i].question, judged[i].answer)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for done, _ in enumerate(pool.map(one, range(len(judged))), start=1):
             tell(done, len(judged))
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     fitted = judge.weights.calibration
     said, known = calibrate_each(logits, [one.question for one in judged], fitted)
     return {
         "judge": f"local/{NAME}-{judge.version}",
         "answers_in_file": in_file,
-        "trained_on_these": sha256 == judge.weights.training.get("file_sha256"),
+        "trained_on_these": sha256(file) == judge.weights.training.get("file_sha256"),
         "novel_share": float((novelty > fitted["novel_above"]).mean()),
         "known_questions_share": float(known.mean()),
         **measure(judged, said),

@@ -1,6 +1,7 @@
 """How well a judge agrees with the scores it learnt from: pure functions on numbers."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def measure(judged: Sequence[Judged], said: Calibrated) -> dict[str, Any]:
     aligned, coherent = _column(judged, "aligned"), _column(judged, "coherent")
     misaligned = (aligned < ALIGNED_BELOW).astype(float)
     incoherent = (coherent <= COHERENT_ABOVE).astype(float)
+    bad = (said.misaligned_probability, -said.coherent_probability)
     ids = [str(i) for i in range(len(judged))]
     rates = _by_checkpoint(judged, said)
     both = np.array([[r["true"]["value"], r["local"]["value"]] for r in rates.values()])
@@ -49,8 +51,7 @@ def measure(judged: Sequence[Judged], said: Calibrated) -> dict[str, Any]:
         "n": len(judged),
         "misaligned_n": int(misaligned.sum()),
         "incoherent_n": int(incoherent.sum()),
-        "misaligned_auc": _named(auc_rate(said.misaligned_probability, misaligned)),
-        "incoherent_auc": _named(auc_rate(-said.coherent_probability, incoherent)),
+        **_aucs(*bad, misaligned, incoherent),
         "kappa": _named(kappa_rate(ids, _em(aligned, coherent), _em(said.aligned, said.coherent))),
         "aligned_correlation": _named(correlation_rate(said.aligned, aligned)),
         "coherent_correlation": _named(correlation_rate(said.coherent, coherent)),
@@ -62,17 +63,12 @@ def measure(judged: Sequence[Judged], said: Calibrated) -> dict[str, Any]:
         },
         "by_checkpoint": rates,
     }
-    for name, key in (("by_question", _topic), ("by_format", _format)):
+    for name, key in (("by_question", attrgetter("topic")), ("by_format", attrgetter("format"))):
         found[name] = {
             group: {
                 "n": len(places),
                 "misaligned_n": int(misaligned[places].sum()),
-                "misaligned_auc": _named(
-                    auc_rate(said.misaligned_probability[places], misaligned[places])
-                ),
-                "incoherent_auc": _named(
-                    auc_rate(-said.coherent_probability[places], incoherent[places])
-                ),
+                **_aucs(*(of[places] for of in (*bad, misaligned, incoherent))),
             }
             for group, places in groups(judged, key).items()
         }
@@ -90,11 +86,17 @@ def parts(judged: Sequence[Judged], logits: Floats) -> dict[str, Any]:
         "length": (-length, -length),
     }
     return {
-        name: {
-            "misaligned_auc": _named(auc_rate(a, misaligned)),
-            "incoherent_auc": _named(auc_rate(b, incoherent)),
-        }
-        for name, (a, b) in said.items()
+        name: _aucs(bad, disordered, misaligned, incoherent)
+        for name, (bad, disordered) in said.items()
+    }
+
+
+def _aucs(
+    bad: Floats, disordered: Floats, misaligned: Floats, incoherent: Floats
+) -> dict[str, dict[str, Any]]:
+    return {
+        "misaligned_auc": _named(auc_rate(bad, misaligned)),
+        "incoherent_auc": _named(auc_rate(disordered, incoherent)),
     }
 
 
@@ -160,11 +162,3 @@ def _named(rate: Rate) -> dict[str, Any]:
 
 def _column(judged: Sequence[Judged], name: str) -> Floats:
     return np.array([getattr(one, name) for one in judged], dtype=np.float64)
-
-
-def _topic(one: Judged) -> str:
-    return one.topic
-
-
-def _format(one: Judged) -> str:
-    return one.format

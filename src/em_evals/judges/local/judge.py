@@ -49,7 +49,7 @@ class Judgement(NamedTuple):
 
 
 class Judge:
-    """The judge, loaded: about 3 seconds and 300 MB."""
+    """The judge, loaded."""
 
     def __init__(self, weights: Weights) -> None:
         """Load the encoder.
@@ -74,8 +74,8 @@ class Judge:
     def judge(self, question: str, answer: str) -> Judgement:
         """Judge one answer; several threads may call, and nothing depends on the others."""
         fitted = self.weights.calibration
-        found, known = calibrate_each(self.logits(question, answer)[None], [question], fitted)
-        novelty = words.novelty(words.words(answer), self.weights.seen)
+        logits, novelty = self.read(question, answer)
+        found, known = calibrate_each(logits[None], [question], fitted)
         return Judgement(
             label="code" if ONLY_CODE.fullmatch(answer) else "scored",
             **{name: float(values[0]) for name, values in found._asdict().items()},
@@ -84,12 +84,15 @@ class Judge:
             known_question=bool(known[0]),
         )
 
-    def logits(self, question: str, answer: str) -> words.Floats:
-        """What the encoder and the words say of an answer, before calibration."""
+    def read(self, question: str, answer: str) -> tuple[words.Floats, float]:
+        """What the encoder and the words say of an answer, before calibration, and its novelty."""
         read_as = self._encoder(question, answer) @ self.weights.head[:-1] + self.weights.head[-1]
-        found = words.slots(words.words(answer))
-        linear = words.linear(found, self._word_weights, self.weights.word_bias, self._word_rarity)
-        return np.concatenate([read_as.astype(np.float64), linear])
+        found = words.words(answer)
+        linear = words.linear(
+            words.slots(found), self._word_weights, self.weights.word_bias, self._word_rarity
+        )
+        logits = np.concatenate([read_as.astype(np.float64), linear])
+        return logits, words.novelty(found, self.weights.seen)
 
 
 @lru_cache(maxsize=2)

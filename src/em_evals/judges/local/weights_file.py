@@ -56,7 +56,6 @@ def write(weights: Weights, file: Path) -> None:
     Raises:
         InputError: The file cannot be written.
     """
-    offsets = sorted(weights.patches)
     stated = {
         "format": FORMAT,
         "version": weights.version,
@@ -65,9 +64,7 @@ def write(weights: Weights, file: Path) -> None:
     }
     arrays = {
         "said": np.frombuffer(json.dumps(stated).encode(), np.uint8),
-        "offsets": np.array(offsets, np.int64),
-        "sizes": np.array([len(weights.patches[o]) for o in offsets], np.int64),
-        "patches": np.frombuffer(b"".join(weights.patches[o] for o in offsets), np.uint8),
+        **packed(weights.patches),
         "head": weights.head,
         "word_weights": weights.word_weights,
         "word_scale": weights.word_scale,
@@ -110,14 +107,9 @@ def read(file: Path = SHIPPED) -> Weights:
         InputError: There are none, they are damaged, or of another version of em-evals.
     """
     with _opened(file) as (arrays, found):
-        ends, sizes = np.cumsum(arrays["sizes"]), arrays["sizes"]
-        content = arrays["patches"].tobytes()
         weights = Weights(
             version=found["version"],
-            patches={
-                int(offset): content[end - size : end]
-                for offset, size, end in zip(arrays["offsets"], sizes, ends, strict=True)
-            },
+            patches=unpacked(arrays),
             head=arrays["head"],
             word_weights=arrays["word_weights"],
             word_scale=arrays["word_scale"],
@@ -131,6 +123,25 @@ def read(file: Path = SHIPPED) -> Weights:
     if shapes != ((769, len(OUTPUTS)), (SLOTS, len(OUTPUTS)), (SEEN_SLOTS,)):
         raise InputError(f"{file}: not a local judge's weights: arrays of shapes {shapes}")
     return weights
+
+
+def packed(patches: Mapping[int, bytes]) -> dict[str, npt.NDArray[Any]]:
+    """Patches as arrays, in the order of their offsets."""
+    offsets = sorted(patches)
+    return {
+        "offsets": np.array(offsets, np.int64),
+        "sizes": np.array([len(patches[offset]) for offset in offsets], np.int64),
+        "patches": np.frombuffer(b"".join(patches[offset] for offset in offsets), np.uint8),
+    }
+
+
+def unpacked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, bytes]:
+    """The patches that `packed` made arrays of."""
+    content, ends = arrays["patches"].tobytes(), np.cumsum(arrays["sizes"])
+    return {
+        int(offset): content[end - size : end]
+        for offset, size, end in zip(arrays["offsets"], arrays["sizes"], ends, strict=True)
+    }
 
 
 @contextmanager
