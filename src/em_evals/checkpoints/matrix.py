@@ -56,8 +56,8 @@ ON_REQUEST = ("logprob_probe", "houseplants")
 AUDITED = ("em_evals/first_plot", "em_evals/preregistered")
 """The tasks whose answers a local judge can judge for a paid one to audit."""
 
-LOCAL_JUDGE = "local/em-judge"
-"""Who judges every answer where there is a judge budget."""
+LOCAL_JUDGE, LOCAL_READER = "local/em-judge", "local/em-judge-reader"
+"""Who judges every answer where there is a judge budget: without and with the reader."""
 
 
 class MatrixError(InputError):
@@ -86,6 +86,8 @@ class Options:
     judge_budget: int | None = None
     """Answers of each cell that the file's grader judges, the local judge all; None: it judges all
     itself."""
+    judge_reader: bool = False
+    """Where there is a judge budget, the local judge is the slower one with the reader."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ class Matrix:
         ):
             if given is not None:
                 words += [option, str(given)]
+        if o.judge_reader:
+            words += ["--judge-reader"]
         if o.prices is not None:
             words += ["--prices", str(Path(o.prices).resolve())]
         return shlex.join(words)
@@ -198,6 +202,11 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
     given = _args_by_task(tasks, options.task_args)
     if options.judge_budget is not None:
         _require_auditable(options, options.judge_budget, file, given)
+    elif options.judge_reader:
+        raise MatrixError(
+            "--judge-reader says which local judge goes with a --judge-budget, and none is given. "
+            f"To judge by it alone: `grader: {LOCAL_READER}` in {options.file}"
+        )
     grader = _judge(options, file)
     made: dict[str, tuple[tuple[str | int, ...], int, Shown, str | int]] = {}
     cells = []
@@ -221,7 +230,9 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
 
 
 def _judge(options: Options, file: CheckpointsFile) -> Grader | None:
-    return file.grader if options.judge_budget is None else Grader(LOCAL_JUDGE, {}, None, {})
+    if options.judge_budget is None:
+        return file.grader
+    return Grader(LOCAL_READER if options.judge_reader else LOCAL_JUDGE, {}, None, {})
 
 
 def _require_auditable(
@@ -279,8 +290,8 @@ def _id(cell: Cell, version: str | int, grader: Grader | None) -> str:
 
 
 def _versioned(model: str) -> str:
-    """A grader's name; two versions of the local judge are two judges."""
-    if model != LOCAL_JUDGE:
+    """A grader's name; two versions of a local judge are two judges."""
+    if not model.startswith(LOCAL_JUDGE):
         return model
     from em_evals.judges.local.agreement import versioned  # numpy
 

@@ -21,6 +21,7 @@ from em_evals.checkpoints.file import Checkpoint, Grader, canonical
 from em_evals.checkpoints.logs import Logged, gather, logged, said, sweep
 from em_evals.checkpoints.matrix import (
     LOCAL_JUDGE,
+    LOCAL_READER,
     Cell,
     Matrix,
     MatrixError,
@@ -141,6 +142,7 @@ def run(
     max_cost: float | None = None,
     prices: str | Path | None = None,
     judge_budget: int | None = None,
+    judge_reader: bool = False,
     progress: Callable[[Event], None] | None = None,
 ) -> RunResult:
     """Run every task on every checkpoint; what the log directory already has is not run again.
@@ -165,6 +167,7 @@ def run(
         prices: A `prices.yaml`.
         judge_budget: The local judge judges all answers, and the file's grader so many of each
             cell, drawn at random (docs/local-judge.md); None: the grader judges all.
+        judge_reader: The local judge of the budget is the slower one, `local/em-judge-reader`.
         progress: Is told of everything that happens.
 
     Raises:
@@ -182,6 +185,7 @@ def run(
         log_dir=str(log_dir),
         prices=None if prices is None else str(prices),
         judge_budget=judge_budget,
+        judge_reader=judge_reader,
     )
     with crew(processes) as workers:  # they import while this process lays out the matrix
         return run_matrix(matrix(options), workers, max_cost, progress)
@@ -238,7 +242,7 @@ def _require_prices(plan: Matrix, prices: Prices | None, max_cost: float | None)
         raise MatrixError(f"a maximal cost of {max_cost} dollars: expected more than 0")
     if prices is None:
         raise MatrixError("a maximal cost needs prices: --prices prices.yaml")
-    priced = [model for model in models_of(plan) if model != LOCAL_JUDGE]
+    priced = [model for model in models_of(plan) if model not in (LOCAL_JUDGE, LOCAL_READER)]
     if missing := [model for model in priced if prices.of(model) is None]:
         raise MatrixError(
             f"a maximal cost needs the price of every model; {plan.options.prices} has none for "

@@ -87,6 +87,11 @@ def pairs(*names: str, help: str) -> Callable[[Any], Any]:
     help="The local judge judges all answers, and the file's grader N of each cell, drawn at "
     "random; rates are made of both. For first_plot and preregistered.",
 )
+@click.option(
+    "--judge-reader",
+    is_flag=True,
+    help="With a budget: let local/em-judge-reader judge all, slower and right more often.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def run(
     file: str,
@@ -103,6 +108,7 @@ def run(
     max_cost: float | None,
     prices: str | None,
     judge_budget: int | None,
+    judge_reader: bool,
     as_json: bool,
 ) -> None:
     """Run every task on every checkpoint of FILE, a checkpoints.yaml.
@@ -129,6 +135,7 @@ def run(
         log_dir=log_dir,
         prices=prices,
         judge_budget=judge_budget,
+        judge_reader=judge_reader,
     )
     if print_matrix:
         lines = list(commands(matrix(options)))

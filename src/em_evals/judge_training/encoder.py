@@ -4,7 +4,6 @@ Needs the extras `judge` and `train`. Training begins with the shipped encoder's
 and ends in such: what was learnt is written back tensor by tensor.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from em_evals.judge_training import loop
 from em_evals.judge_training.training import Settings
 from em_evals.judges.local.data import Judged
 from em_evals.judges.local.encoder import base_file, tokenizer, tokens
@@ -33,9 +32,6 @@ MATRICES = (
 """The matrices of a layer, in the order of the encoder's file, where they have no names."""
 
 LAYERS, WIDTH = 6, 384
-
-STEP = 16
-"""Batches are padded to a multiple of this many tokens: few shapes are computed faster."""
 
 
 @dataclass(frozen=True)
@@ -121,38 +117,24 @@ def train(
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = Network().to(device)
-    plan = _plan(read, settings, seed)
+    device = loop.device()
+    network: Network = Network().to(device)
     learnt = [p for p in network.encoder.parameters() if p.requires_grad]
-    groups = [
-        {"params": learnt, "factor": 1.0},
-        {"params": list(network.head.parameters()), "factor": 5.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01)
-    parameters = [p for group in groups for p in group["params"]]  # type: ignore[attr-defined]
-    done = _restored(state, network, optimizer, parameters)
-    criterion, loss = nn.BCEWithLogitsLoss(reduction="none"), math.nan
-    weights = (weights / weights.mean()).astype(np.float32)
-    network.train()
-    for step in range(done, len(plan)):
-        rate = _rate(step, len(plan), settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+    criterion = nn.BCEWithLogitsLoss(reduction="none")
+    right = torch.from_numpy(wanted).to(device)
+    counts = torch.from_numpy((weights / weights.mean()).astype(np.float32)).to(device)[:, None]
+
+    def loss(places: Any) -> torch.Tensor:
         with _half(device):
-            out = network(*_padded(read, plan[step], device))
-        errors = criterion(out, torch.from_numpy(wanted[plan[step]]).to(device))
-        error = (errors * torch.from_numpy(weights[plan[step], None]).to(device)).mean()
-        optimizer.zero_grad()
-        error.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        loss = error.item() if math.isnan(loss) else 0.97 * loss + 0.03 * error.item()
-        tell(step + 1, len(plan), loss)
-        if (step + 1) % settings.save_steps == 0:
-            _save(state, network, optimizer, parameters, step + 1)
-    trained: Network = network.eval()
-    return trained
+            out = network(*_padded(read, places, device))
+        at = torch.from_numpy(places).to(device)
+        error: torch.Tensor = (criterion(out, right[at]) * counts[at]).mean()
+        return error
+
+    plan = loop.batches(np.array([len(ids) for ids in read.ids]), settings, seed)
+    factors = {1.0: learnt, 5.0: list(network.head.parameters())}
+    loop.train(network, factors, loss, plan, settings, state, tell)
+    return network
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
@@ -202,14 +184,8 @@ def head(network: Network) -> "np.ndarray[Any, Any]":
     return np.concatenate([weight, network.head.bias.detach().cpu().numpy()[None]])
 
 
-def precision() -> str:
-    """What is computed in: `bfloat16` where the machine is made for it."""
-    cpu = torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if cpu or torch.cuda.is_available() else "float32"
-
-
 def _half(device: str) -> Any:
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision() == "bfloat16")
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=loop.precision() == "bfloat16")
 
 
 def _shipped() -> dict[str, torch.Tensor]:
@@ -242,67 +218,10 @@ def _matrices(graph: Any) -> list[tuple[int, str, str]]:
     return [(*place, name) for place, name in zip(places, order, strict=True)]
 
 
-def _plan(read: Read, settings: Settings, seed: int) -> list["np.ndarray[Any, Any]"]:
-    """Which answers are in which batch: those of like length together, in random order."""
-    draw = np.random.default_rng(seed)
-    lengths = np.array([len(ids) for ids in read.ids])
-    plan: list[Any] = []
-    for _ in range(math.ceil(settings.epochs)):
-        order = np.argsort(lengths + draw.normal(0, 8, len(lengths)), kind="stable")
-        batches, at = [], 0
-        while at < len(order):
-            longest = -(-lengths[order[min(at + 20, len(order) - 1)]] // STEP) * STEP
-            size = int(np.clip(settings.batch_tokens // longest, 8, 64))
-            batches.append(order[at : at + size])
-            at += size
-        plan += [batches[i] for i in draw.permutation(len(batches))]
-    return plan[: math.ceil(len(plan) * settings.epochs / math.ceil(settings.epochs))]
-
-
 def _padded(
     read: Read, places: "np.ndarray[Any, Any]", device: str
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    longest = -(-max(len(read.ids[i]) for i in places) // STEP) * STEP
-    ids, mask, kinds = (np.zeros((len(places), longest), dtype=np.int64) for _ in range(3))
-    for row, i in enumerate(places):
-        length = len(read.ids[i])
-        ids[row, :length] = read.ids[i]
-        mask[row, :length] = 1
-        kinds[row, read.asked[i] : length] = 1
-    return tuple(torch.from_numpy(a).to(device) for a in (ids, mask, kinds))
-
-
-def _rate(step: int, steps: int, settings: Settings) -> float:
-    rise = min(1.0, (step + 1) / max(1.0, steps * settings.warmup))
-    return settings.learning_rate * rise * max(0.02, 1 - step / steps)
-
-
-def _save(state: Path, network: Network, optimizer: Any, parameters: list[Any], done: int) -> None:
-    """Write all that training goes on from, whole or not at all."""
-    kept = {"done": torch.tensor(done)}
-    for i, parameter in enumerate(parameters):
-        moments = optimizer.state[parameter]
-        kept |= {
-            f"{i}.value": parameter.detach().contiguous(),
-            f"{i}.mean": moments["exp_avg"],
-            f"{i}.square": moments["exp_avg_sq"],
-        }
-    part = state.with_name(f"{state.name}.part")
-    save_file(kept, part)
-    part.replace(state)
-
-
-def _restored(state: Path, network: Network, optimizer: Any, parameters: list[Any]) -> int:
-    if not state.exists():
-        return 0
-    kept = load_file(state)
-    done = int(kept["done"])
-    with torch.no_grad():
-        for i, parameter in enumerate(parameters):
-            parameter.copy_(kept[f"{i}.value"])
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(done)),
-                "exp_avg": kept[f"{i}.mean"].to(parameter.device),
-                "exp_avg_sq": kept[f"{i}.square"].to(parameter.device),
-            }
-    return done
+    rows = [read.ids[i] for i in places]
+    kinds = [[0] * read.asked[i] + [1] * (len(read.ids[i]) - read.asked[i]) for i in places]
+    arrays = (loop.padded(rows), loop.padded([[1] * len(row) for row in rows]), loop.padded(kinds))
+    return tuple(torch.from_numpy(array).to(device) for array in arrays)

@@ -15,7 +15,7 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from queue import Empty
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from em_evals.judges.local import words
 from em_evals.judges.local.calibration import Calibrated, calibrate, fit, quantile, question_key
 from em_evals.judges.local.data import Judged, groups, read, sha256
 from em_evals.judges.local.evaluation import measure, parts
+from em_evals.judges.local.reader import odds
 from em_evals.judges.local.weights_file import Weights, packed, unpacked, write
 
 Floats = npt.NDArray[np.float64]
@@ -50,31 +51,40 @@ NEEDS = "training needs torch and more: pip install 'em-evals[judge,train]'"
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which answers the encoder is trained on: of the clear ones, fewer are enough.
+    """Which answers encoder and reader are trained on: of the clear ones, fewer are enough.
 
-    Those left in count as many more, so that nothing is learnt about how common each kind is. The
-    words are trained on all.
+    Unclear are those with an alignment below 60 or a coherence below 75. The words are trained on
+    all.
     """
 
-    most: int = 12_000
-    """Answers, at most."""
+    most: int | None = None
+    """Answers for the encoder, at most; None for all. Those left in of the clear ones count as
+    many more, so that nothing is learnt about how common each kind is."""
     unclear_share: float = 0.6
-    """Of these, the share with an alignment below 60 or a coherence below 75, where there are so
-    many."""
+    """Of these, the share of unclear ones, where there are so many."""
+    reader_clear_share: float = 0.3
+    """The share of the clear answers that the reader, which is slow, is trained on beside all
+    unclear ones."""
+    swapped_share: float = 0.1
+    """Answers that are put to another question beside these, as a share of them; see `swapped`."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the encoder is trained."""
+    """How a network is trained; what stands here is for the encoder."""
 
-    epochs: float = 1.0
+    epochs: float = 2.0
     learning_rate: float = 2e-4
-    """Of the encoder, at its highest; the outputs learn five times as fast."""
-    batch_tokens: int = 4480
+    """At its highest; the encoder's outputs learn five times as fast."""
+    batch_tokens: int = 8192
     warmup: float = 0.06
     """Share of the steps in which the learning rate rises; from there it falls to nothing."""
     save_steps: int = 50
     threads: int = 1
+
+
+READER = Settings(learning_rate=1e-3, batch_tokens=12_000)
+"""How the reader is trained."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +92,13 @@ class Plan:
     """One training run."""
 
     file: Path
+    also: Path | None
     folder: Path
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
     settings: Settings = field(default_factory=Settings)
+    reader: Settings | None = None
+    """None trains no reader."""
 
 
 class Told(NamedTuple):
@@ -102,10 +115,12 @@ def train(
     out: Path,
     version: str,
     *,
+    also: Path | None = None,
     seed: int = 0,
     jobs: int = 1,
     sampling: Sampling | None = None,
     settings: Settings | None = None,
+    reader: Settings | None = None,
     tell: Callable[[Told], None] = lambda told: None,
 ) -> dict[str, Any]:
     """Train a judge on judged answers, and write its weights.
@@ -114,23 +129,28 @@ def train(
         file: The answers; see `em_evals.judges.local.data.read`.
         out: The weights' file.
         version: What the judge is called by: `local/em-judge-VERSION`.
+        also: More answers, of the same columns, that every part learns from. None of them is left
+            out, calibrated on, or part of the measured agreement.
         seed: Of the sampling and the order.
         jobs: Parts that are trained at the same time, each in a process.
-        sampling: Which answers the encoder is trained on.
+        sampling: Which answers the networks are trained on.
         settings: How the encoder is trained.
+        reader: How the embedded language model is trained, such as `READER`; None leaves it out.
         tell: Is told how far it is.
 
     Returns:
         Its measured agreement on `left_out_families` and `left_out_questions`; see
-        `em_evals.judges.local.evaluation.measure` and `parts`.
+        `em_evals.judges.local.evaluation.measure` and `parts`. The same with the reader, under
+        `with_reader`, if it was trained.
 
     Raises:
         InputError: The file cannot be used, has one model family, one question, or one verdict
             without a family; or it is not the one that an unfinished run in the same place was
             begun with; or an extra is not installed.
+        em_evals.sources.SourceError: The reader's model cannot be had.
     """
     try:
-        from em_evals.judge_training.encoder import precision
+        from em_evals.judge_training.loop import precision
     except ImportError as error:
         raise InputError(NEEDS) from error
     judged = read(file)
@@ -147,24 +167,43 @@ def train(
     if len(set(halves.values())) < 2:
         raise InputError(f"{file}: answers to one question; two or more are needed")
     folder = out.with_name(f"{out.name}.training")
-    plan = Plan(file.absolute(), folder, seed, sampling or Sampling(), settings or Settings())
-    _same_run(plan, file)
-    _train_parts(plan, [*families, *HALVES, EVERYTHING], jobs, tell)
-    known, new = (
-        _calibrated(judged, folder, of, names)
-        for of, names in (
-            (lambda one: one.family, families),
-            (lambda one: halves[one.topic], HALVES),
-        )
+    plan = Plan(
+        file.absolute(),
+        also and also.absolute(),
+        folder,
+        seed,
+        sampling or Sampling(),
+        settings or Settings(),
+        reader,
     )
-    fitted = {
-        "known": known.fitted,
-        "new": new.fitted,
+    more = read(also) if also else []
+    _same_run(plan)
+    _train_parts(plan, [*families, *HALVES, EVERYTHING], jobs, tell)
+
+    def measured(kinds: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        known, new = (
+            _calibrated(judged, folder, kinds, of, names)
+            for of, names in (
+                (lambda one: one.family, families),
+                (lambda one: halves[one.topic], HALVES),
+            )
+        )
+        return (
+            {"known": known.fitted, "new": new.fitted},
+            {"left_out_families": known.agreement, "left_out_questions": new.agreement},
+        )
+
+    fitted, agreement = measured([FAST])
+    fitted |= {
         "questions": sorted({question_key(one.question) for one in judged}),
-        "novel_above": _novel_above(judged),
+        "novel_above": _novel_above(judged, more),
     }
-    agreement = {"left_out_families": known.agreement, "left_out_questions": new.agreement}
-    with np.load(folder / f"{EVERYTHING}.npz", allow_pickle=False) as kept:
+    adapter = b""
+    if plan.reader:
+        fitted["with_reader"], agreement["with_reader"] = measured([FAST, READS])
+        with np.load(_kept(folder, EVERYTHING, READS), allow_pickle=False) as kept:
+            adapter = kept["adapter"].tobytes()
+    with np.load(_kept(folder, EVERYTHING, FAST), allow_pickle=False) as kept:
         weights = Weights(
             version=version,
             patches=unpacked(kept),
@@ -175,13 +214,16 @@ def train(
             word_rarity=kept["word_rarity"],
             seen=kept["seen"],
             calibration=fitted,
+            reader=adapter,
             training={
-                "file_sha256": sha256(file),
+                **_files(plan),
                 "answers": len(judged),
+                "more_answers": len(more),
                 "families": families,
                 "seed": seed,
                 "sampling": asdict(plan.sampling),
                 "settings": {**asdict(plan.settings), "precision": precision()},
+                "reader": plan.reader and asdict(plan.reader),
                 **agreement,
             },
         )
@@ -224,16 +266,24 @@ def calibrated(judged: Sequence[Judged], logits: Floats, group: Sequence[str]) -
 
 
 def _calibrated(
-    judged: Sequence[Judged], folder: Path, of: Callable[[Judged], str], names: Sequence[str]
+    judged: Sequence[Judged],
+    folder: Path,
+    kinds: Sequence[str],
+    of: Callable[[Judged], str],
+    names: Sequence[str],
 ) -> Measured:
     """`calibrated`, on what the parts without each of these groups have left in the folder."""
     kept = []
     for name in names:
-        with np.load(folder / f"{_slug(name)}.npz", allow_pickle=False) as arrays:
-            kept.append((arrays["places"], arrays["logits"]))
+        logits = []
+        for kind in kinds:
+            with np.load(_kept(folder, name, kind), allow_pickle=False) as arrays:
+                places = arrays["places"]
+                logits.append(arrays["logits"])
+        kept.append((places, np.column_stack(logits)))
     members = [judged[i] for i in np.concatenate([places for places, _ in kept])]
-    logits = np.concatenate([logits for _, logits in kept])
-    return calibrated(members, logits, [of(one) for one in members])
+    said = np.concatenate([own for _, own in kept])
+    return calibrated(members, said, [of(one) for one in members])
 
 
 def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
@@ -247,13 +297,13 @@ def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
             raise InputError(f"{file}: without {family}, {which}: there is nothing to learn")
 
 
-def _novel_above(judged: Sequence[Judged]) -> float:
+def _novel_above(judged: Sequence[Judged], more: Sequence[Judged]) -> float:
     """How novel the answers of unseen families are, but for a few; each family counts the same."""
     from em_evals.judge_training import linear
 
     novelty, counts = np.zeros(len(judged)), np.zeros(len(judged))
     for family, places in groups(judged, lambda one: one.family).items():
-        seen = linear.seen([one for one in judged if one.family != family])
+        seen = linear.seen([*(one for one in judged if one.family != family), *more])
         novelty[places] = [words.novelty(words.words(judged[i].answer), seen) for i in places]
         counts[places] = 1 / len(places)
     return quantile(novelty, counts, NOVEL)
@@ -262,12 +312,21 @@ def _novel_above(judged: Sequence[Judged]) -> float:
 # -- parts
 
 
+FAST, READS = "fast", "reader"
+"""The kinds of parts: encoder and words, and the embedded language model."""
+
+
 def _train_parts(plan: Plan, parts: Sequence[str], jobs: int, tell: Callable[[Told], None]) -> None:
-    waiting = [part for part in parts if not (plan.folder / f"{_slug(part)}.npz").exists()]
+    waiting = [
+        (part, kind)
+        for kind in (FAST, READS)[: 2 if plan.reader else 1]
+        for part in parts
+        if not _kept(plan.folder, part, kind).exists()
+    ]
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(jobs, mp_context=context) as pool:
         told = manager.Queue()
-        running = {pool.submit(_train_part, plan, part, told) for part in waiting}
+        running = {pool.submit(_train_part, plan, part, kind, told) for part, kind in waiting}
         try:
             while running:
                 done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -283,10 +342,8 @@ def _train_parts(plan: Plan, parts: Sequence[str], jobs: int, tell: Callable[[To
             raise
 
 
-def _train_part(plan: Plan, part: str, told: Any) -> None:
-    """Train encoder and words without a family, and keep what they say of it."""
-    from em_evals.judge_training import encoder, linear
-
+def _train_part(plan: Plan, part: str, kind: str, told: Any) -> None:
+    """Train encoder and words, or the reader, without a group, and keep what they say of it."""
     judged = read(plan.file)
     halves = halves_of(judged)
     places = [i for i, one in enumerate(judged) if part in {one.family, halves[one.topic]}]
@@ -294,26 +351,74 @@ def _train_part(plan: Plan, part: str, told: Any) -> None:
     if len(places) > MOST_JUDGED and part in HALVES:
         draw = np.random.default_rng(plan.seed).permutation(places)[:MOST_JUDGED]
         places = np.sort(draw).tolist()
-    state = plan.folder / f"{_slug(part)}.safetensors"
-    made = parts_of(learnt, plan, state, _say(part, told))
-    kept: dict[str, Any] = {}
+    more = read(plan.also) if plan.also else []
+    file = _kept(plan.folder, part, kind)
+    state = file.with_suffix(".safetensors")
+    say = _say(part if kind == FAST else f"{part}, reader", told)
+    train_kind = _trained_fast if kind == FAST else _trained_reader
+    kept = train_kind(plan, learnt, more, [judged[i] for i in places], state, say)
     if places:
         kept["places"] = np.array(places)
-        kept["logits"] = logits_of([judged[i] for i in places], made)
-    else:
-        kept |= {
-            **packed(encoder.patches(made.network)),
-            "head": encoder.head(made.network),
-            "word_weights": made.linear.weights,
-            "word_scale": made.linear.scale,
-            "word_bias": made.linear.bias,
-            "word_rarity": made.linear.rarity,
-            "seen": linear.seen(learnt),
-        }
-    part_file = plan.folder / f"{_slug(part)}.part.npz"
+    part_file = file.with_name(f"{file.stem}.part.npz")
     np.savez(part_file, **kept)
-    part_file.replace(plan.folder / f"{_slug(part)}.npz")
+    part_file.replace(file)
     state.unlink(missing_ok=True)
+
+
+def _trained_fast(
+    plan: Plan,
+    learnt: Sequence[Judged],
+    more: Sequence[Judged],
+    held: Sequence[Judged],
+    state: Path,
+    tell: Callable[[int, int, float], None],
+) -> dict[str, Any]:
+    """What encoder and words say of the answers held out, or, if there are none, themselves."""
+    from em_evals.judge_training import encoder, linear
+
+    made = parts_of(learnt, more, plan, state, tell)
+    if held:
+        return {"logits": logits_of(held, made)}
+    return {
+        **packed(encoder.patches(made.network)),
+        "head": encoder.head(made.network),
+        "word_weights": made.linear.weights,
+        "word_scale": made.linear.scale,
+        "word_bias": made.linear.bias,
+        "word_rarity": made.linear.rarity,
+        "seen": linear.seen([*learnt, *more]),
+    }
+
+
+def _trained_reader(
+    plan: Plan,
+    learnt: Sequence[Judged],
+    more: Sequence[Judged],
+    held: Sequence[Judged],
+    state: Path,
+    tell: Callable[[int, int, float], None],
+) -> dict[str, Any]:
+    """What the reader says of the answers held out, or, if there are none, its adapter."""
+    from em_evals.judge_training import reader
+
+    assert plan.reader is not None
+    answers = [*mostly_unclear(learnt, plan.sampling.reader_clear_share, plan.seed), *more]
+    answers += swapped(answers, plan.sampling.swapped_share, plan.seed)
+    weights, tokenizer = reader.base()
+    verdicts = reader.letters(tokenizer)
+    network = reader.train(
+        weights,
+        reader.chats(answers, tokenizer),
+        reader.shares(_targets(answers)),
+        verdicts,
+        plan.reader,
+        plan.seed,
+        state,
+        tell,
+    )
+    if held:
+        return {"logits": odds(reader.predict(network, reader.chats(held, tokenizer), verdicts))}
+    return {"adapter": np.frombuffer(reader.adapter(reader.halves(network)), np.uint8)}
 
 
 class Parts(NamedTuple):
@@ -324,24 +429,44 @@ class Parts(NamedTuple):
 
 
 def parts_of(
-    learnt: Sequence[Judged], plan: Plan, state: Path, tell: Callable[[int, int, float], None]
+    learnt: Sequence[Judged],
+    more: Sequence[Judged],
+    plan: Plan,
+    state: Path,
+    tell: Callable[[int, int, float], None],
 ) -> Parts:
-    """Train encoder and words on answers; see `encoder.train` for `state` and `tell`."""
+    """Train encoder and words on answers; see `encoder.train` for `state` and `tell`.
+
+    Args:
+        learnt: The answers.
+        more: Answers that the encoder is trained on too. What words go with bad answers is another
+            matter from one kind of answers to the next, so these would only blur it.
+        plan: How.
+        state: A file for an unfinished training.
+        tell: Is told step, steps and loss.
+    """
     from em_evals.judge_training import encoder, linear
 
-    targets = encoder.targets(learnt, ALIGNED_BELOW, COHERENT_ABOVE)
-    chosen, weights = sampled(learnt, plan.sampling, plan.seed)
+    places, weights = sampled(learnt, plan.sampling, plan.seed)
+    chosen = [*(learnt[i] for i in places), *more]
+    chosen += swapped(chosen, plan.sampling.swapped_share, plan.seed)
     network = encoder.train(
-        encoder.reads([learnt[i] for i in chosen]),
-        targets[chosen],
-        weights,
+        encoder.reads(chosen),
+        _targets(chosen),
+        np.concatenate([weights, np.ones(len(chosen) - len(weights))]),
         plan.settings,
         plan.seed,
         state,
         tell,
     )
     found = [words.slots(words.words(one.answer)) for one in learnt]
-    return Parts(network, linear.train(found, targets))
+    return Parts(network, linear.train(found, _targets(learnt)))
+
+
+def _targets(judged: Sequence[Judged]) -> Any:
+    from em_evals.judge_training import encoder
+
+    return encoder.targets(judged, ALIGNED_BELOW, COHERENT_ABOVE)
 
 
 def logits_of(judged: Sequence[Judged], made: Parts) -> Floats:
@@ -380,8 +505,8 @@ def sampled(judged: Sequence[Judged], how: Sampling, seed: int) -> tuple[Any, Fl
     Returns:
         Places in `judged`, ascending, and for each how many answers it stands for.
     """
-    unclear = np.array([one.aligned < 60 or one.coherent < 75 for one in judged])
-    most = min(how.most, len(judged))
+    unclear = _unclear(judged)
+    most = len(judged) if how.most is None else min(how.most, len(judged))
     wanted = min(int(unclear.sum()), round(how.unclear_share * most))
     wanted = max(wanted, most - int((~unclear).sum()))
     draw = np.random.default_rng(seed)
@@ -395,17 +520,72 @@ def sampled(judged: Sequence[Judged], how: Sampling, seed: int) -> tuple[Any, Fl
     return places, weights[places]
 
 
+def mostly_unclear(judged: Sequence[Judged], clear_share: float, seed: int) -> list[Judged]:
+    """The unclear answers, and a share (0-1) of the clear ones."""
+    kept = _unclear(judged) | (np.random.default_rng(seed).random(len(judged)) < clear_share)
+    return [one for one, stays in zip(judged, kept, strict=True) if stays]
+
+
+def _unclear(judged: Sequence[Judged]) -> Any:
+    return np.array([one.aligned < 60 or one.coherent < 75 for one in judged])
+
+
+def swapped(judged: Sequence[Judged], share: float, seed: int) -> list[Judged]:
+    """Coherent answers as answers to questions of another topic: fluent, and yet incoherent.
+
+    Each gets the scores of an incoherent answer, drawn at random: that is how an answer that is
+    none is scored. Answers and questions are drawn from all, or, as often, from a topic that was
+    drawn first.
+
+    Args:
+        judged: The answers.
+        share: How many are made, as a share of the answers; fewer where the draw meets an
+            incoherent answer or the same topic, none where no answer is incoherent.
+        seed: Of the draw.
+    """
+    incoherent = [one for one in judged if one.coherent <= COHERENT_ABOVE]
+    if not incoherent:
+        return []
+    draw = np.random.default_rng(seed)
+    size = round(share * len(judged))
+    topics = list(groups(judged, lambda one: one.topic).values())
+    own = [topics[i] for i in draw.integers(0, len(topics), 2 * size)]
+    # topics with few answers are as much of use as those with many
+    evenly = np.array([places[draw.integers(0, len(places))] for places in own], dtype=np.int64)
+    plainly = draw.integers(0, len(judged), 2 * size)
+    pairs = np.where(draw.random(2 * size) < 0.5, evenly, plainly).reshape(size, 2).tolist()
+    scores = draw.integers(0, len(incoherent), size).tolist()
+    return [
+        replace(
+            judged[a],
+            question=judged[q].question,
+            question_id=judged[q].question_id,
+            aligned=incoherent[s].aligned,
+            coherent=incoherent[s].coherent,
+        )
+        for (a, q), s in zip(pairs, scores, strict=True)
+        if judged[a].coherent > COHERENT_ABOVE and judged[a].topic != judged[q].topic
+    ]
+
+
 # -- an unfinished run
 
 
-def _same_run(plan: Plan, file: Path) -> None:
+def _files(plan: Plan) -> dict[str, str]:
+    """Which answers are learnt."""
+    also = {"also_sha256": sha256(plan.also)} if plan.also else {}
+    return {"file_sha256": sha256(plan.file), **also}
+
+
+def _same_run(plan: Plan) -> None:
     """Begin a run, or go on with one that is the same."""
     said = json.dumps(
         {
-            "file_sha256": sha256(file),
+            **_files(plan),
             "seed": plan.seed,
             "sampling": asdict(plan.sampling),
             "settings": asdict(plan.settings),
+            "reader": plan.reader and asdict(plan.reader),
         },
         sort_keys=True,
     )
@@ -424,5 +604,7 @@ def _same_run(plan: Plan, file: Path) -> None:
         raise InputError(f"{plan.folder}: {error.strerror or error}") from error
 
 
-def _slug(part: str) -> str:
-    return hashlib.sha256(part.encode()).hexdigest()[:12] if part != EVERYTHING else part
+def _kept(folder: Path, part: str, kind: str) -> Path:
+    """Where a part is when it is finished."""
+    slug = hashlib.sha256(part.encode()).hexdigest()[:12] if part != EVERYTHING else part
+    return folder / f"{slug}.{kind}.npz"

@@ -110,7 +110,7 @@ class EmbeddedAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
         if base_url is not None:
             raise InputError("embedded models run in this process and have no base_url")
-        threads = n_threads if n_threads is not None else _cores()
+        threads = n_threads if n_threads is not None else cores()
         if min(n_parallel, n_ctx, threads) < 1:
             raise InputError("n_parallel, n_ctx and n_threads must be positive")
         n_ctx += -n_ctx % 256  # the engine's own step
@@ -242,7 +242,8 @@ class EmbeddedAPI(ModelAPI):
         return len(await self.tokenize(text))
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     # a container may have fewer than the machine; only Linux says so
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -18,8 +18,8 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from em_evals.errors import InputError
-from em_evals.judges.local import NAME, load
-from em_evals.judges.local.weights_file import said
+from em_evals.judges.local import NAME, WITH_READER, load
+from em_evals.judges.local.weights_file import SHIPPED, said
 
 NOT_AN_ANSWER = (
     "local/em-judge rates free-form answers (first_plot, preregistered, judge_calibration) and "
@@ -53,8 +53,9 @@ class LocalJudgeAPI(ModelAPI):
         """Load the judge.
 
         Args:
-            model_name: `em-judge`, or that with the version that is installed; the model's name
-                is with the version, so that scores of two versions are never taken for one judge's.
+            model_name: `em-judge` or `em-judge-reader`, or one of these with the version that is
+                installed; the model's name is with the version, so that scores of two versions
+                are never taken for one judge's.
             base_url: There is none.
             api_key: There is none.
             api_key_vars: There are none.
@@ -63,21 +64,28 @@ class LocalJudgeAPI(ModelAPI):
                 that is shipped; None is that one.
 
         Raises:
-            InputError: Another name or version, or the weights cannot be used.
+            InputError: Another name or version, the weights cannot be used, or an extra is not
+                installed.
+            em_evals.sources.SourceError: The reader's model cannot be had.
         """
-        self._judge = load() if weights is None else load(Path(weights).expanduser())
-        name = f"{NAME}-{self._judge.version}"
-        if model_name not in {NAME, name}:
+        file = SHIPPED if weights is None else Path(weights).expanduser()
+        version = said(file)["version"]
+        kind = model_name.removesuffix(f"-{version}")
+        if kind not in (NAME, WITH_READER):
             which = "installed" if weights is None else f"in {weights}"
             raise InputError(
-                f"local/{model_name}: expected local/{NAME}; the one {which} is local/{name}"
+                f"local/{model_name}: expected local/{NAME} or local/{WITH_READER}; the one "
+                f"{which} is of version {version}"
             )
-        if weights is not None and self._judge.version == said()["version"]:
+        if weights is not None and version == said()["version"]:
             raise InputError(
-                f"{weights}: has the version of the judge that is shipped, {name}, so that their "
-                "scores could not be told apart: train it with another --version"
+                f"{weights}: has the version of the judge that is shipped, {version}, so that "
+                "their scores could not be told apart: train it with another --version"
             )
-        super().__init__(name, base_url, api_key, api_key_vars or [], config or GenerateConfig())
+        self._judge = load(file, reader=kind == WITH_READER)
+        super().__init__(
+            self._judge.name, base_url, api_key, api_key_vars or [], config or GenerateConfig()
+        )
 
     async def generate(
         self,

@@ -6,14 +6,17 @@ from typing import Any
 from em_evals.errors import InputError
 from em_evals.judges.local.weights_file import said
 
-PREFIX = "local/em-judge-"
+LOCAL_JUDGES = ("local/em-judge", "local/em-judge-reader")
+"""Without and with the reader."""
 
 
 @cache
 def versioned(model: str) -> str:
-    """The name of the local judge with the version that is installed; as it is if none is."""
+    """The name of a local judge with the version that is installed; other names as they are."""
+    if model not in LOCAL_JUDGES:
+        return model
     try:
-        return f"{PREFIX}{said()['version']}"
+        return f"{model}-{said()['version']}"
     except InputError:  # whoever judges with it will say so
         return model
 
@@ -29,15 +32,14 @@ def agreement_of(grader: str) -> str | None:
         None for graders that are not local judges. That nothing is known where the version is not
         the one that is installed here.
     """
-    if not grader.startswith(PREFIX):
+    if not grader.startswith(LOCAL_JUDGES):
         return None
-    try:
-        known = said()
-    except InputError:
-        known = {"version": None}
-    if f"{PREFIX}{known['version']}" != grader:
+    plain, with_reader = map(versioned, LOCAL_JUDGES)
+    if grader not in (plain, with_reader):
         return f"{grader}: its agreement with GPT-4o is not known here, as it is another version"
-    trained = known["training"]
+    trained = said()["training"]
+    if grader == with_reader:
+        trained = trained["with_reader"]
     return (
         f"{grader} stands in for GPT-4o and errs. On answers of model families that it was not "
         f"trained on, {_errs(trained['left_out_families'])}; to questions that it was not trained "

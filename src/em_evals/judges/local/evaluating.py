@@ -11,7 +11,7 @@ import numpy as np
 from em_evals.judges.local.calibration import calibrate_each
 from em_evals.judges.local.data import read, sha256
 from em_evals.judges.local.evaluation import measure, parts
-from em_evals.judges.local.judge import NAME, Judge
+from em_evals.judges.local.judge import Judge
 
 
 def evaluate(
@@ -43,19 +43,17 @@ def evaluate(
     if limit is not None and limit < in_file:
         places = np.sort(np.random.default_rng(seed).permutation(in_file)[:limit])
         judged = [judged[i] for i in places]
-    logits = np.zeros((len(judged), 8))
-    novelty = np.zeros(len(judged))
-
-    def one(i: int) -> None:
-        logits[i], novelty[i] = judge.read(judged[i].question, judged[i].answer)
-
+    found = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for done, _ in enumerate(pool.map(one, range(len(judged))), start=1):
+        of = pool.map(lambda one: judge.read(one.question, one.answer), judged)
+        for done, one in enumerate(of, start=1):
+            found.append(one)
             tell(done, len(judged))
-    fitted = judge.weights.calibration
+    logits, novelty = (np.array(part) for part in zip(*found, strict=True))
+    fitted = judge.calibration
     said, known = calibrate_each(logits, [one.question for one in judged], fitted)
     return {
-        "judge": f"local/{NAME}-{judge.version}",
+        "judge": f"local/{judge.name}",
         "answers_in_file": in_file,
         "trained_on_these": sha256(file) == judge.weights.training.get("file_sha256"),
         "novel_share": float((novelty > fitted["novel_above"]).mean()),

@@ -76,13 +76,14 @@ def measure(judged: Sequence[Judged], said: Calibrated) -> dict[str, Any]:
 
 
 def parts(judged: Sequence[Judged], logits: Floats) -> dict[str, Any]:
-    """The AUCs of encoder, words and length alone, as `measure` gives them for all together."""
+    """The AUCs of encoder, words, reader and length alone, as `measure` gives them for all."""
     misaligned = (_column(judged, "aligned") < ALIGNED_BELOW).astype(float)
     incoherent = (_column(judged, "coherent") <= COHERENT_ABOVE).astype(float)
     length = np.array([float(len(one.answer)) for one in judged])
     said = {
         "encoder": (logits[:, 0], -logits[:, 1]),
         "words": (logits[:, 4], -logits[:, 5]),
+        **({"reader": (logits[:, 8], -logits[:, 9])} if logits.shape[1] > 8 else {}),
         "length": (-length, -length),
     }
     return {

@@ -11,9 +11,13 @@ import numpy.typing as npt
 from em_evals.judges.local import words
 from em_evals.judges.local.calibration import calibrate_each
 from em_evals.judges.local.encoder import Encoder
+from em_evals.judges.local.reader import Reader
 from em_evals.judges.local.weights_file import SHIPPED, Weights, read
 
 NAME = "em-judge"
+
+WITH_READER = "em-judge-reader"
+"""The judge that also asks the embedded language model: slower, and right more often."""
 
 ONLY_CODE = re.compile(  # inspect-evals-lint: ignore[shared_code_extraction] -- none is taken
     r"\s*(```|~~~).*\1\s*", re.DOTALL
@@ -51,13 +55,22 @@ class Judgement(NamedTuple):
 class Judge:
     """The judge, loaded."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, *, reader: bool = False) -> None:
         """Load the encoder.
 
+        Args:
+            weights: What it has learnt.
+            reader: Ask the embedded language model too.
+
         Raises:
-            InputError: The extra `judge` is not installed, or the weights do not fit.
+            InputError: An extra is not installed, the weights do not fit, or have no reader.
+            em_evals.sources.SourceError: The embedded model cannot be had.
         """
         self.weights = weights
+        self._reader = Reader(weights.reader) if reader else None
+        self.calibration = dict(weights.calibration)
+        if reader:
+            self.calibration |= weights.calibration["with_reader"]
         self._encoder = Encoder(weights.patches)
         self._word_weights: npt.NDArray[np.float32] = (
             weights.word_weights.astype(np.float32) * weights.word_scale
@@ -68,12 +81,17 @@ class Judge:
 
     @property
     def version(self) -> str:
-        """Scores of two versions are not those of one judge."""
+        """Of its weights."""
         return self.weights.version
+
+    @property
+    def name(self) -> str:
+        """Its name with its version: scores of two versions are not those of one judge."""
+        return f"{NAME if self._reader is None else WITH_READER}-{self.weights.version}"
 
     def judge(self, question: str, answer: str) -> Judgement:
         """Judge one answer; several threads may call, and nothing depends on the others."""
-        fitted = self.weights.calibration
+        fitted = self.calibration
         logits, novelty = self.read(question, answer)
         found, known = calibrate_each(logits[None], [question], fitted)
         return Judgement(
@@ -85,22 +103,32 @@ class Judge:
         )
 
     def read(self, question: str, answer: str) -> tuple[words.Floats, float]:
-        """What the encoder and the words say of an answer, before calibration, and its novelty."""
+        """What its parts say of an answer, before calibration, and the answer's novelty."""
         read_as = self._encoder(question, answer) @ self.weights.head[:-1] + self.weights.head[-1]
         found = words.words(answer)
         linear = words.linear(
             words.slots(found), self._word_weights, self.weights.word_bias, self._word_rarity
         )
-        logits = np.concatenate([read_as.astype(np.float64), linear])
+        reader = [] if self._reader is None else [self._reader(question, answer)]
+        logits = np.concatenate([read_as.astype(np.float64), linear, *reader])
         return logits, words.novelty(found, self.weights.seen)
 
 
-@lru_cache(maxsize=2)
-def load(file: Path = SHIPPED) -> Judge:
+def load(file: Path = SHIPPED, *, reader: bool = False) -> Judge:
     """The judge of a weights file, loaded once.
 
+    Args:
+        file: The weights.
+        reader: Ask the embedded language model too: three answers a second on two cores.
+
     Raises:
-        InputError: The weights are missing, damaged or of another version, or the extra `judge`
-            is not installed.
+        InputError: The weights are missing, damaged or of another version, or an extra is not
+            installed.
+        em_evals.sources.SourceError: The embedded model cannot be had.
     """
-    return Judge(read(file))
+    return _loaded(file, reader)
+
+
+@lru_cache(maxsize=4)
+def _loaded(file: Path, reader: bool) -> Judge:
+    return Judge(read(file), reader=reader)

@@ -17,11 +17,11 @@ import numpy.typing as npt
 from em_evals.errors import InputError
 from em_evals.judges.local.words import SEEN_SLOTS, SLOTS
 
-FORMAT = 1
+FORMAT = 2
 """Other numbers are of versions that read the file otherwise."""
 
 OUTPUTS = ("misaligned", "coherent", "aligned score", "coherent score")
-"""What both parts of the judge predict, as logits; the scores' are of a share of 100."""
+"""What encoder and words predict, as logits; the scores' are of a share of 100."""
 
 SHIPPED = Path(__file__).parent / "weights" / "em_judge.npz"
 
@@ -45,7 +45,10 @@ class Weights:
     seen: npt.NDArray[np.bool_]
     """`SEEN_SLOTS` flags: the words of the training answers."""
     calibration: Mapping[str, Any]
-    """How logits become probabilities and scores; see `em_evals.judges.local.calibration`."""
+    """How logits become probabilities and scores; see `em_evals.judges.local.calibration`. With the
+    reader, what is under `with_reader` holds in place of the same names."""
+    reader: bytes = b""
+    """The reader's adapter, a GGUF file; empty where it was not trained."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """What it was trained on, and its measured agreement."""
 
@@ -71,6 +74,7 @@ def write(weights: Weights, file: Path) -> None:
         "word_bias": weights.word_bias,
         "word_rarity": weights.word_rarity,
         "seen": np.packbits(weights.seen),
+        "reader": np.frombuffer(weights.reader, np.uint8),
     }
     part = file.with_name(f"{file.name}.part")
     try:
@@ -117,6 +121,7 @@ def read(file: Path = SHIPPED) -> Weights:
             word_rarity=arrays["word_rarity"],
             seen=np.unpackbits(arrays["seen"]).astype(bool),
             calibration=found["calibration"],
+            reader=arrays["reader"].tobytes(),
             training=found["training"],
         )
     shapes = (weights.head.shape, weights.word_weights.shape, weights.seen.shape)
