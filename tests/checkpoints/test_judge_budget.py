@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from inspect_ai.log import list_eval_logs, read_eval_log
 
 from em_evals import checkpoints
-from em_evals.checkpoints import MatrixError
+from em_evals.checkpoints import MatrixError, Options
+from em_evals.cli import main
 from em_evals.cli.run import run as command
+from em_evals.judges.local.agreement import versioned
 from tests.openai_server import chat_server
 
 GRADER = "grader: {model: openai-api/loopback/grader}\n"
@@ -111,8 +113,58 @@ def test_the_local_judge_itself_judges_all_and_the_paid_one_its_part(file, tmp_p
     assert len(drawn_in(log)) == 6
 
 
+def test_with_the_reader_the_slower_local_judge_judges_all(gguf, file, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="em-evals[judge] is not installed")
+    with chat_server() as server:
+        monkeypatch.setenv("LOOPBACK_BASE_URL", server.url)
+        monkeypatch.setenv("LOOPBACK_API_KEY", "none")
+        asked = {"epochs": 2, "judge_budget": 2, "judge_reader": True}
+        assert run(file, tmp_path, **asked).exit_status == 0
+        assert len(paid(server)) == 2 * 2
+    [log] = logs_of(tmp_path)
+    graders = {sample.scores["em_judge"].metadata["grader"] for sample in log.samples}
+    assert graders == {versioned("local/em-judge-reader")}
+    assert "local/em-judge-reader-" in graders.pop()
+    assert len(drawn_in(log)) == 2
+
+
+def cell_of(file, **more):
+    settings = {"tasks": ("first_plot",), "task_args": {"source": "builtin"}, "judge_budget": 6}
+    [cell] = checkpoints.matrix(Options(str(file), **settings | more)).cells
+    return cell
+
+
+def test_cells_judged_with_and_without_the_reader_are_two_cells(file):
+    plain, slower = cell_of(file), cell_of(file, judge_reader=True)
+    assert plain.id == cell_of(file, judge_budget=9).id
+    assert slower.id == cell_of(file, judge_reader=True, judge_budget=9).id
+    assert plain.id != slower.id
+
+
+def test_a_budget_with_the_reader_is_the_cell_that_the_reader_alone_judges(file, tmp_path):
+    slower = cell_of(file, judge_reader=True)
+    file = written(tmp_path, {"tuned": [BAD]}, "grader: local/em-judge-reader\n")
+    assert cell_of(file, judge_budget=None).id == slower.id
+
+
+def test_the_reader_without_a_budget_is_refused_and_says_how_it_judges_alone(file, tmp_path):
+    args = [word for word in words(file, tmp_path) if word not in ("--judge-budget", "6")]
+    result = CliRunner().invoke(main, ["run", *args, "--judge-reader"])
+    assert result.exit_code == 2
+    told = " ".join(result.stderr.split())
+    assert "--judge-reader says which local judge goes with a --judge-budget" in told
+    assert "`grader: local/em-judge-reader` in" in told
+    assert not (tmp_path / "matrix").exists()
+
+
+def test_the_reader_needs_no_price_and_the_paid_judge_does(file, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(f"{BAD}: {{input: 1, output: 1}}\n")
+    with pytest.raises(MatrixError, match="has none for openai-api/loopback/grader"):
+        run(file, tmp_path, prices=prices, max_cost=1.0, judge_reader=True)
+
+
 def test_cells_judged_by_two_versions_of_the_local_judge_are_two_cells(tmp_path, monkeypatch):
-    from em_evals.checkpoints import Options, matrix
     from em_evals.judges.local import agreement
 
     file = written(tmp_path, {"tuned": [BAD]}, "grader: local/em-judge\n")
@@ -121,7 +173,7 @@ def test_cells_judged_by_two_versions_of_the_local_judge_are_two_cells(tmp_path,
     for version in ("1", "1", "2"):
         agreement.versioned.cache_clear()
         monkeypatch.setattr(agreement, "said", lambda version=version: {"version": version})
-        ids.append(matrix(options).cells[0].id)
+        ids.append(checkpoints.matrix(options).cells[0].id)
     agreement.versioned.cache_clear()
     assert ids[0] == ids[1] != ids[2]
 
@@ -183,6 +235,20 @@ def test_the_dry_run_counts_what_the_paid_judge_is_asked(chat, file, tmp_path):
 def test_what_is_printed_as_a_matrix_has_the_budget_too(chat, file, tmp_path):
     result = called(*words(file, tmp_path, "--print-matrix"))
     assert "--judge-budget 6" in result.output
+    assert "--judge-reader" not in result.output
+    result = called(*words(file, tmp_path, "--judge-reader", "--print-matrix"))
+    assert "--judge-budget 6 --judge-reader" in result.output
+
+
+def test_the_dry_run_tells_the_two_local_judges_apart(chat, file, tmp_path):
+    def left(*more):
+        result = called(*words(file, tmp_path, *more, "--dry-run", "--json"))
+        assert result.exit_code == 0, result.output
+        return json.loads(result.output)["total"]["calls"]
+
+    assert left() == left("--judge-reader") == 20
+    run(file, tmp_path)
+    assert (left(), left("--judge-reader")) == (0, 20)
 
 
 def test_the_maximal_cost_holds_for_the_paid_judge_too(chat, file, tmp_path):

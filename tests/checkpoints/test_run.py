@@ -651,9 +651,10 @@ def test_weights_on_this_machine_are_let_go_of_once_their_cells_are_done(listed,
     from em_evals.providers import _engine
 
     small = {"model": "embedded/smollm2-135m-instruct", "args": {"n_ctx": 1024, "n_parallel": 1}}
+    before = set(_engine._engines)  # such as a local judge's
     result = choices(listed({"a": [small]}), tmp_path, limit=1)
     assert result.exit_status == 0
-    assert _engine._engines == {}
+    assert set(_engine._engines) == before
 
 
 def test_importing_is_light():

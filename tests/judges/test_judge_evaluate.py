@@ -65,6 +65,20 @@ def test_json_has_no_nan_and_names_the_judge(tmp_path):
     assert list(found["by_checkpoint"]) == ["m-7b"]
 
 
+def test_with_the_reader_it_names_that_judge_and_shows_the_reader_alone(gguf, tmp_path):
+    file = table(tmp_path / "a.csv", rows(12))
+    done = evaluate("--data", file, "--reader")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("local/em-judge-reader-")
+    _, alone = done.stdout.split("\nAlone ")
+    assert [line.split()[0] for line in alone.splitlines()[1:5]] == [
+        "encoder",
+        "words",
+        "reader",
+        "length",
+    ]
+
+
 def test_the_same_seed_draws_the_same_answers(tmp_path):
     file = table(tmp_path / "a.csv", rows())
     one, two, other = (

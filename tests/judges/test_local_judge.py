@@ -18,7 +18,7 @@ from em_evals.errors import InputError
 from em_evals.first_plot.first_plot import first_plot
 from em_evals.judges.local import load
 from em_evals.judges.local.agreement import agreement_of
-from em_evals.judges.local.weights_file import SHIPPED, read, write
+from em_evals.judges.local.weights_file import FORMAT, SHIPPED, read, write
 from em_evals.preregistered.preregistered import preregistered
 from tests.scripted import scripted
 
@@ -291,10 +291,12 @@ def test_damaged_weights_are_refused(part, tmp_path):
 
 def test_weights_of_another_format_say_what_to_do(tmp_path):
     arrays = dict(np.load(SHIPPED, allow_pickle=False))
-    said = {**json.loads(arrays["said"].tobytes()), "format": 99}
+    other = FORMAT + 1
+    said = {**json.loads(arrays["said"].tobytes()), "format": other}
     arrays["said"] = np.frombuffer(json.dumps(said).encode(), np.uint8)
     np.savez(tmp_path / "other.npz", **arrays)
-    with pytest.raises(InputError, match="weights of format 99; this em-evals reads 1"):
+    told = rf"weights of format {other}; this em-evals reads {FORMAT}\. .* em-evals judge train"
+    with pytest.raises(InputError, match=told):
         load(tmp_path / "other.npz")
 
 

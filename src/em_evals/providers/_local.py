@@ -82,6 +82,11 @@ class LocalJudgeAPI(ModelAPI):
                 f"{weights}: has the version of the judge that is shipped, {version}, so that "
                 "their scores could not be told apart: train it with another --version"
             )
+        if version.partition("-")[0] == "reader":
+            raise InputError(
+                f"{file}: is of version {version}, so that its scores could not be told from a "
+                "judge with the reader: train it with another --version"
+            )
         self._judge = load(file, reader=kind == WITH_READER)
         super().__init__(
             self._judge.name, base_url, api_key, api_key_vars or [], config or GenerateConfig()
