@@ -37,10 +37,11 @@ def judged_without(
     judged = read(file)
     topics = sorted({one.topic for one in judged})
     of = [group(one, by, topics) for one in judged]
-    plan = Plan(file, Path(), 0, Sampling(most))
+    plan = Plan(file, None, Path(), 0, Sampling(most))
     with tempfile.TemporaryDirectory() as folder:
         made = parts_of(
             [one for one, name in zip(judged, of, strict=True) if name != left_out],
+            [],
             plan,
             Path(folder) / "state",
             lambda step, steps, loss: (
