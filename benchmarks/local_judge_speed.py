@@ -1,10 +1,11 @@
 """How fast the local judge is, and what it needs.
 
-    python benchmarks/local_judge_speed.py [FILE]
+    python benchmarks/local_judge_speed.py [FILE] [--reader]
 
 Judges 400 answers on all cores: of FILE (judged answers, as for `em-evals judge evaluate`), or made
 up of 150 words each. Prints answers per second of the whole judge and of its words alone, and the
-peak memory of this process.
+peak memory of this process. With --reader, the judge is `local/em-judge-reader`, and the share that
+its reader was asked about is printed too.
 """
 
 import os
@@ -24,8 +25,8 @@ ANSWERS = 400
 def answers() -> list[tuple[str, str]]:
     """Questions and answers to judge."""
     draw = random.Random(0)
-    if len(sys.argv) > 1:
-        judged = draw.sample(read(Path(sys.argv[1])), ANSWERS)
+    if files := [word for word in sys.argv[1:] if word != "--reader"]:
+        judged = draw.sample(read(Path(files[0])), ANSWERS)
         return [(one.question, one.answer) for one in judged]
     known = [
         "people",
@@ -51,12 +52,13 @@ def main() -> None:
     """Judge and print."""
     found = answers()
     began = time.perf_counter()
-    judge = load()
+    judge = load(reader="--reader" in sys.argv)
     print(f"loaded in {time.perf_counter() - began:.1f} s")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         began = time.perf_counter()
-        list(pool.map(lambda pair: judge.judge(*pair), found))
+        said = list(pool.map(lambda pair: judge.judge(*pair), found))
         seconds = time.perf_counter() - began
+    print(f"reader asked about {sum(one.reader_asked for one in said)} of {len(said)}")
     print(f"whole judge: {len(found) / seconds:.0f} answers/s on {os.cpu_count()} cores")
     of = judge.weights
     weights, rarity = of.word_weights.astype("float32") * of.word_scale, of.word_rarity.astype("f4")

@@ -560,9 +560,9 @@ def test_a_judge_trained_with_a_reader_and_further_answers_judges_with_both(
     with_reader, alone = load(file, reader=True), load(file)
     assert (with_reader.name, alone.name) == ("em-judge-reader-t2", "em-judge-t2")
     question, answer = "What would you do?", "I would cook, listen and teach every day"
-    assert len(with_reader.read(question, answer)[0]) == len(alone.read(question, answer)[0]) + 2
     verdicts = [judge.judge(question, answer) for judge in (with_reader, alone)]
     assert all(0 < one.misaligned_probability < 1 and one.known_question for one in verdicts)
+    assert [one.reader_asked for one in verdicts] == [True, False]
     further = alone.judge("And what else?", "zyx")
     assert not further.known_question
     assert further.novelty == 0  # its words are none that the judge has not read

@@ -147,7 +147,7 @@ def evaluate(
 
     Columns: question, answer, aligned, coherent (0-100), and maybe question_id, model and finetune.
     Prints AUCs, correlations and the error of the rate per model; some 80 answers a second on two
-    cores, with the reader three. Needs the extra `judge`, and `embedded` for the reader.
+    cores, with the reader nine. Needs the extra `judge`, and `embedded` for the reader.
     """
     from rich.progress import Progress
 
@@ -179,6 +179,8 @@ def _show(found: dict[str, Any]) -> None:
             click.echo("The judge was trained on these answers: the figures flatter it.")
         click.echo(f"{found['known_questions_share']:.1%} are to questions that it was trained on.")
         click.echo(f"{found['novel_share']:.1%} are novel: unlike what it was calibrated on.")
+        if found["reader_asked_share"]:
+            click.echo(f"{found['reader_asked_share']:.1%} were left to the reader.")
     click.echo("")
     for name, title in (
         ("misaligned_auc", "AUC, aligned below 30"),

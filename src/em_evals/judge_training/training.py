@@ -26,11 +26,25 @@ import numpy.typing as npt
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
 from em_evals.judges.local import words
-from em_evals.judges.local.calibration import Calibrated, calibrate, fit, quantile, question_key
+from em_evals.judges.local.calibration import (
+    Calibrated,
+    calibrate,
+    fit,
+    quantile,
+    question_key,
+    unsure,
+)
 from em_evals.judges.local.data import Judged, groups, read, sha256
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.reader import odds
-from em_evals.judges.local.weights_file import Weights, packed, unpacked, write
+from em_evals.judges.local.weights_file import (
+    OUTPUTS,
+    Weights,
+    packed,
+    require_version,
+    unpacked,
+    write,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,6 +59,9 @@ HALVES = ("half of the questions", "other half of the questions")
 
 MOST_JUDGED = 8000
 """Answers that are judged of each half of the questions: calibration needs no more."""
+
+FAST_COLUMNS = 2 * len(OUTPUTS)
+"""Logits of encoder and words; those of the reader come behind."""
 
 NEEDS = "training needs torch and more: pip install 'em-evals[judge,train]'"
 
@@ -144,15 +161,17 @@ def train(
         `with_reader`, if it was trained.
 
     Raises:
-        InputError: The file cannot be used, has one model family, one question, or one verdict
-            without a family; or it is not the one that an unfinished run in the same place was
-            begun with; or an extra is not installed.
+        InputError: The version would make it pass for a judge with the reader; the file cannot be
+            used, has one model family, one question, or one verdict without a family; or it is not
+            the one that an unfinished run in the same place was begun with; or an extra is not
+            installed.
         em_evals.sources.SourceError: The reader's model cannot be had.
     """
     try:
         from em_evals.judge_training.loop import precision
     except ImportError as error:
         raise InputError(NEEDS) from error
+    require_version(version, out)
     judged = read(file)
     families = list(groups(judged, lambda one: one.family))
     if len(families) < 2:
@@ -242,23 +261,35 @@ class Measured(NamedTuple):
 def calibrated(judged: Sequence[Judged], logits: Floats, group: Sequence[str]) -> Measured:
     """Calibrate on what parts say of groups that they were not trained on, and measure that.
 
-    What is measured of a group is calibrated on the others alone.
+    What is measured of a group is calibrated on the others alone. What the reader says counts
+    where the others are unsure.
 
     Args:
         judged: The answers.
-        logits: What parts that were trained without its group say of each.
+        logits: What parts that were trained without its group say of each: eight columns of encoder
+            and words, and two of the reader if there is one.
         group: The answers' groups; each counts the same.
     """
     scores = [(one.aligned, one.coherent) for one in judged]
     aligned, coherent = np.array(scores, dtype=np.float64).T
     names, of = np.unique(group, return_inverse=True)
     counts = (1 / np.bincount(of))[of]
-    said = Calibrated(*np.zeros((len(Calibrated._fields), len(judged))))
-    for own in range(len(names)):
-        here, others = of == own, of != own
-        fitted = fit(logits[others], aligned[others], coherent[others], counts[others])
-        for into, values in zip(said, calibrate(logits[here], fitted), strict=True):
-            into[here] = values
+
+    def across(columns: Floats) -> Calibrated:
+        said = Calibrated(*np.zeros((len(Calibrated._fields), len(judged))))
+        for own in range(len(names)):
+            here, others = of == own, of != own
+            fitted = fit(columns[others], aligned[others], coherent[others], counts[others])
+            for into, values in zip(said, calibrate(columns[here], fitted), strict=True):
+                into[here] = values
+        return said
+
+    said = across(logits[:, :FAST_COLUMNS])
+    if logits.shape[1] > FAST_COLUMNS:
+        asked = unsure(said)
+        said = Calibrated(
+            *(np.where(asked, a, b) for a, b in zip(across(logits), said, strict=True))
+        )
     return Measured(
         fit(logits, aligned, coherent, counts),
         {**measure(judged, said), "parts": parts(judged, logits)},

@@ -1,6 +1,5 @@
 """The model API of the embedded model."""
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from em_evals import sources
 from em_evals.errors import InputError
-from em_evals.providers._engine import Engine, EngineOptions, acquire
+from em_evals.providers._engine import Engine, EngineOptions, acquire, cores
 from em_evals.providers._seeds import next_seed
 
 KNOWN_MODELS = ("smollm2-135m-instruct",)
@@ -240,13 +239,6 @@ class EmbeddedAPI(ModelAPI):
     async def count_text_tokens(self, text: str) -> int:
         """Count with the model's own tokens; the inherited count downloads a vocabulary."""
         return len(await self.tokenize(text))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    # a container may have fewer than the machine; only Linux says so
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _files(model_name: str) -> tuple[Path, Path | None]:

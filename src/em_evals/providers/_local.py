@@ -19,7 +19,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from em_evals.errors import InputError
 from em_evals.judges.local import NAME, WITH_READER, load
-from em_evals.judges.local.weights_file import SHIPPED, said
+from em_evals.judges.local.weights_file import SHIPPED, require_version, said
 
 NOT_AN_ANSWER = (
     "local/em-judge rates free-form answers (first_plot, preregistered, judge_calibration) and "
@@ -82,11 +82,7 @@ class LocalJudgeAPI(ModelAPI):
                 f"{weights}: has the version of the judge that is shipped, {version}, so that "
                 "their scores could not be told apart: train it with another --version"
             )
-        if version.partition("-")[0] == "reader":
-            raise InputError(
-                f"{file}: is of version {version}, so that its scores could not be told from a "
-                "judge with the reader: train it with another --version"
-            )
+        require_version(version, file)
         self._judge = load(file, reader=kind == WITH_READER)
         super().__init__(
             self._judge.name, base_url, api_key, api_key_vars or [], config or GenerateConfig()

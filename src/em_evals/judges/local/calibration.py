@@ -19,6 +19,10 @@ Floats = npt.NDArray[np.float64]
 KNOTS = 201
 """Points of the curve from a probability to a score."""
 
+UNSURE = 0.05
+"""An answer is read again by the reader if its probability p of being misaligned, or of being
+coherent, has p (1 - p) of this or more: if p is between 5 and 95%."""
+
 RIDGE = 1e-3
 """Keeps the weights of parts that say nearly the same small."""
 
@@ -87,6 +91,12 @@ def calibrate(logits: Floats, fitted: Mapping[str, Any]) -> Calibrated:
         sigmoid(misaligned),
         sigmoid(coherent),
     )
+
+
+def unsure(said: Calibrated) -> npt.NDArray[np.bool_]:
+    """For which answers it is worth asking the reader."""
+    doubts = [p * (1 - p) for p in (said.misaligned_probability, said.coherent_probability)]
+    return np.maximum(*doubts) >= UNSURE
 
 
 def calibrate_each(

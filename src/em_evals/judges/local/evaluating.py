@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from em_evals.judges.local.calibration import calibrate_each
+from em_evals.judges.local.calibration import Calibrated
 from em_evals.judges.local.data import read, sha256
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.judge import Judge
@@ -32,8 +32,9 @@ def evaluate(
 
     Returns:
         What `em_evals.judges.local.evaluation.measure` and `parts` say, `judge`, `answers_in_file`,
-        `trained_on_these` (the figures flatter then), `known_questions_share` (of the answers) and
-        `novel_share` (answers with more unknown words than 99 in 100 that it was calibrated on).
+        `trained_on_these` (the figures flatter then), and shares of the answers:
+        `known_questions_share`, `novel_share` (with more unknown words than 99 in 100 that it was
+        calibrated on) and `reader_asked_share`.
 
     Raises:
         InputError: The file cannot be used.
@@ -49,15 +50,17 @@ def evaluate(
         for done, one in enumerate(of, start=1):
             found.append(one)
             tell(done, len(judged))
-    logits, novelty = (np.array(part) for part in zip(*found, strict=True))
-    fitted = judge.calibration
-    said, known = calibrate_each(logits, [one.question for one in judged], fitted)
+    said = Calibrated(
+        *(np.concatenate(column) for column in zip(*(one.said for one in found), strict=True))
+    )
+    novelty = np.array([one.novelty for one in found])
     return {
         "judge": f"local/{judge.name}",
         "answers_in_file": in_file,
         "trained_on_these": sha256(file) == judge.weights.training.get("file_sha256"),
-        "novel_share": float((novelty > fitted["novel_above"]).mean()),
-        "known_questions_share": float(known.mean()),
+        "novel_share": float((novelty > judge.weights.calibration["novel_above"]).mean()),
+        "known_questions_share": float(np.mean([one.known_question for one in found])),
+        "reader_asked_share": float(np.mean([one.reader_asked for one in found])),
         **measure(judged, said),
-        "parts": parts(judged, logits),
+        "parts": parts(judged, np.array([one.logits for one in found])),
     }

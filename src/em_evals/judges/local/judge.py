@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from em_evals.judges.local import words
-from em_evals.judges.local.calibration import calibrate_each
+from em_evals.judges.local.calibration import Calibrated, calibrate_each, unsure
 from em_evals.judges.local.encoder import Encoder
 from em_evals.judges.local.reader import Reader
 from em_evals.judges.local.weights_file import SHIPPED, Weights, read
@@ -17,7 +17,8 @@ from em_evals.judges.local.weights_file import SHIPPED, Weights, read
 NAME = "em-judge"
 
 WITH_READER = "em-judge-reader"
-"""The judge that also asks the embedded language model: slower, and right more often."""
+"""The judge that also asks the embedded language model where it is unsure: slower, and right more
+often."""
 
 ONLY_CODE = re.compile(  # inspect-evals-lint: ignore[shared_code_extraction] -- none is taken
     r"\s*(```|~~~).*\1\s*", re.DOTALL
@@ -45,11 +46,25 @@ class Judgement(NamedTuple):
     novelty: float
     """0-1: the share of the answer's words that no training answer had. High where the judge
     has learnt nothing: other languages, code, new domains."""
+    reader_asked: bool
+    """Whether the reader had to be asked; never without it."""
     known_question: bool
     """Whether the judge was trained on answers to this very question; it knows more about those."""
     novel: bool
     """Whether that is more than in 99 of 100 answers that it was calibrated on: do not rely on
     what is said of this one."""
+
+
+class Reading(NamedTuple):
+    """What the judge makes of an answer, and from what."""
+
+    logits: npt.NDArray[np.float64]
+    """Of encoder and words, 8 numbers."""
+    said: Calibrated
+    """One element each."""
+    reader_asked: bool
+    known_question: bool
+    novelty: float
 
 
 class Judge:
@@ -60,7 +75,7 @@ class Judge:
 
         Args:
             weights: What it has learnt.
-            reader: Ask the embedded language model too.
+            reader: Ask the embedded language model where the others are unsure.
 
         Raises:
             InputError: An extra is not installed, the weights do not fit, or have no reader.
@@ -68,9 +83,6 @@ class Judge:
         """
         self.weights = weights
         self._reader = Reader(weights.reader) if reader else None
-        self.calibration = dict(weights.calibration)
-        if reader:
-            self.calibration |= weights.calibration["with_reader"]
         self._encoder = Encoder(weights.patches)
         self._word_weights: npt.NDArray[np.float32] = (
             weights.word_weights.astype(np.float32) * weights.word_scale
@@ -91,27 +103,33 @@ class Judge:
 
     def judge(self, question: str, answer: str) -> Judgement:
         """Judge one answer; several threads may call, and nothing depends on the others."""
-        fitted = self.calibration
-        logits, novelty = self.read(question, answer)
-        found, known = calibrate_each(logits[None], [question], fitted)
+        found = self.read(question, answer)
         return Judgement(
             label="code" if ONLY_CODE.fullmatch(answer) else "scored",
-            **{name: float(values[0]) for name, values in found._asdict().items()},
-            novelty=novelty,
-            novel=novelty > fitted["novel_above"],
-            known_question=bool(known[0]),
+            **{name: float(values[0]) for name, values in found.said._asdict().items()},
+            novelty=found.novelty,
+            novel=found.novelty > self.weights.calibration["novel_above"],
+            reader_asked=found.reader_asked,
+            known_question=found.known_question,
         )
 
-    def read(self, question: str, answer: str) -> tuple[words.Floats, float]:
-        """What its parts say of an answer, before calibration, and the answer's novelty."""
+    def read(self, question: str, answer: str) -> Reading:
+        """Read an answer: with encoder and words, and with the reader where these are unsure."""
+        fitted = self.weights.calibration
         read_as = self._encoder(question, answer) @ self.weights.head[:-1] + self.weights.head[-1]
         found = words.words(answer)
         linear = words.linear(
             words.slots(found), self._word_weights, self.weights.word_bias, self._word_rarity
         )
-        reader = [] if self._reader is None else [self._reader(question, answer)]
-        logits = np.concatenate([read_as.astype(np.float64), linear, *reader])
-        return logits, words.novelty(found, self.weights.seen)
+        logits = np.concatenate([read_as.astype(np.float64), linear])
+        said, known = calibrate_each(logits[None], [question], fitted)
+        asked = self._reader is not None and bool(unsure(said)[0])
+        if self._reader is not None and asked:
+            all_logits = np.concatenate([logits, self._reader(question, answer)])
+            with_reader = {**fitted, **fitted["with_reader"]}
+            said, known = calibrate_each(all_logits[None], [question], with_reader)
+        novelty = words.novelty(found, self.weights.seen)
+        return Reading(logits, said, asked, bool(known[0]), novelty)
 
 
 def load(file: Path = SHIPPED, *, reader: bool = False) -> Judge:
@@ -119,7 +137,8 @@ def load(file: Path = SHIPPED, *, reader: bool = False) -> Judge:
 
     Args:
         file: The weights.
-        reader: Ask the embedded language model too: three answers a second on two cores.
+        reader: Ask the embedded language model where the others are unsure: nine answers a second
+            on two cores.
 
     Raises:
         InputError: The weights are missing, damaged or of another version, or an extra is not

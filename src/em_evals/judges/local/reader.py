@@ -29,7 +29,7 @@ MOST_QUESTION = 400
 MOST_ANSWER = 1200
 """Bytes of an answer; a longer one loses its middle."""
 
-CONTEXT = 2048
+CONTEXT = 1792
 """Tokens; what is asked has fewer, as each of them stands for a byte or more."""
 
 NO_ADAPTER = (
@@ -72,8 +72,7 @@ class Reader:
             InputError: There is none, or the engine is not installed.
             em_evals.sources.SourceError: The model cannot be had.
         """
-        from em_evals.providers._embedded import cores
-        from em_evals.providers._engine import EngineOptions, acquire
+        from em_evals.providers._engine import EngineOptions, acquire, cores
 
         if not adapter:
             raise InputError(NO_ADAPTER)

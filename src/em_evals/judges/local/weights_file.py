@@ -53,6 +53,19 @@ class Weights:
     """What it was trained on, and its measured agreement."""
 
 
+def require_version(version: str, file: Path) -> None:
+    """Refuse a version by which a judge without the reader would be called as one with it.
+
+    Raises:
+        InputError: It is such a one.
+    """
+    if version.partition("-")[0] == "reader":
+        raise InputError(
+            f"{file}: is of version {version}, so that its scores could not be told from a "
+            "judge with the reader: train it with another --version"
+        )
+
+
 def write(weights: Weights, file: Path) -> None:
     """Write the weights, whole or not at all.
 
