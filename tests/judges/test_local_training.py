@@ -505,9 +505,10 @@ def test_the_engine_reads_with_the_adapter_as_it_was_trained(
         reader=training.Settings(epochs=1, learning_rate=1e-2, batch_tokens=300, save_steps=1),
     )
     state = tmp_path / "state"
-    kept = training._trained_reader(plan, judged, [], [], state, silent)
+    kept = training._trained_reader(plan, training.Split(judged, [], []), state, silent)
     # from the state of the finished training: the same reader
-    said = training._trained_reader(plan, judged, [], asked()[:4], state, silent)["logits"]
+    split = training.Split(judged, [], asked()[:4])
+    said = training._trained_reader(plan, split, state, silent)["logits"]
     served = Reader(kept["adapter"].tobytes())
     heard = np.array([served(q, a) for q, a in ASKED[:4]])
     # the engine multiplies in 8 bits

@@ -350,7 +350,7 @@ FAST, READS = "fast", "reader"
 def _train_parts(plan: Plan, parts: Sequence[str], jobs: int, tell: Callable[[Told], None]) -> None:
     waiting = [
         (part, kind)
-        for kind in (FAST, READS)[: 2 if plan.reader else 1]
+        for kind in ([FAST, READS] if plan.reader else [FAST])
         for part in parts
         if not _kept(plan.folder, part, kind).exists()
     ]
@@ -387,7 +387,7 @@ def _train_part(plan: Plan, part: str, kind: str, told: Any) -> None:
     state = file.with_suffix(".safetensors")
     say = _say(part if kind == FAST else f"{part}, reader", told)
     train_kind = _trained_fast if kind == FAST else _trained_reader
-    kept = train_kind(plan, learnt, more, [judged[i] for i in places], state, say)
+    kept = train_kind(plan, Split(learnt, more, [judged[i] for i in places]), state, say)
     if places:
         kept["places"] = np.array(places)
     part_file = file.with_name(f"{file.stem}.part.npz")
@@ -396,20 +396,25 @@ def _train_part(plan: Plan, part: str, kind: str, told: Any) -> None:
     state.unlink(missing_ok=True)
 
 
+class Split(NamedTuple):
+    """The answers of one part."""
+
+    learnt: Sequence[Judged]
+    more: Sequence[Judged]
+    """Those that every part learns from."""
+    held: Sequence[Judged]
+    """Those left out, which the part judges; none where it is trained on all."""
+
+
 def _trained_fast(
-    plan: Plan,
-    learnt: Sequence[Judged],
-    more: Sequence[Judged],
-    held: Sequence[Judged],
-    state: Path,
-    tell: Callable[[int, int, float], None],
+    plan: Plan, of: Split, state: Path, tell: Callable[[int, int, float], None]
 ) -> dict[str, Any]:
     """What encoder and words say of the answers held out, or, if there are none, themselves."""
     from em_evals.judge_training import encoder, linear
 
-    made = parts_of(learnt, more, plan, state, tell)
-    if held:
-        return {"logits": logits_of(held, made)}
+    made = parts_of(of.learnt, of.more, plan, state, tell)
+    if of.held:
+        return {"logits": logits_of(of.held, made)}
     return {
         **packed(encoder.patches(made.network)),
         "head": encoder.head(made.network),
@@ -417,23 +422,19 @@ def _trained_fast(
         "word_scale": made.linear.scale,
         "word_bias": made.linear.bias,
         "word_rarity": made.linear.rarity,
-        "seen": linear.seen([*learnt, *more]),
+        "seen": linear.seen([*of.learnt, *of.more]),
     }
 
 
 def _trained_reader(
-    plan: Plan,
-    learnt: Sequence[Judged],
-    more: Sequence[Judged],
-    held: Sequence[Judged],
-    state: Path,
-    tell: Callable[[int, int, float], None],
+    plan: Plan, of: Split, state: Path, tell: Callable[[int, int, float], None]
 ) -> dict[str, Any]:
     """What the reader says of the answers held out, or, if there are none, its adapter."""
     from em_evals.judge_training import reader
 
     assert plan.reader is not None
-    answers = [*mostly_unclear(learnt, plan.sampling.reader_clear_share, plan.seed), *more]
+    clear_share = plan.sampling.reader_clear_share
+    answers = [*mostly_unclear(of.learnt, clear_share, plan.seed), *of.more]
     answers += swapped(answers, plan.sampling.swapped_share, plan.seed)
     weights, tokenizer = reader.base()
     verdicts = reader.letters(tokenizer)
@@ -447,8 +448,9 @@ def _trained_reader(
         state,
         tell,
     )
-    if held:
-        return {"logits": odds(reader.predict(network, reader.chats(held, tokenizer), verdicts))}
+    if of.held:
+        asked = reader.chats(of.held, tokenizer)
+        return {"logits": odds(reader.predict(network, asked, verdicts))}
     return {"adapter": np.frombuffer(reader.adapter(reader.halves(network)), np.uint8)}
 
 
