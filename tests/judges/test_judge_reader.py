@@ -115,7 +115,7 @@ def test_weights_without_a_reader_are_refused_by_this_judge_and_used_by_the_othe
 )
 def test_no_version_may_have_one_judge_pass_for_the_other(name, version, own):
     file = str(own(version=version))
-    with pytest.raises(InputError, match="could not be told from a judge with the reader"):
+    with pytest.raises(InputError, match="is no version that tells a judge from the one with"):
         get_model(f"local/{name}", weights=file)
 
 

@@ -180,7 +180,7 @@ def test_weights_of_ones_own_grade_under_their_version(tmp_path):
 
 def test_weights_of_ones_own_may_not_pass_for_the_shipped_ones(tmp_path):
     write(read(), tmp_path / "same.npz")
-    with pytest.raises(InputError, match="has the version of the judge that is shipped"):
+    with pytest.raises(InputError, match="is the version of the judge that is shipped"):
         get_model("local/em-judge", weights=str(tmp_path / "same.npz"))
 
 

@@ -182,9 +182,10 @@ def test_an_unfinished_run_is_gone_on_with_by_the_same_further_answers_and_reade
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "ProcessPoolExecutor", interrupted)
+    monkeypatch.setattr(training.sources, "path", lambda name: tmp_path)
     file = table(tmp_path / "judged.csv", answers(40))
-    also = table(tmp_path / "also.csv", answers(20))
-    other = table(tmp_path / "other.csv", answers(21))
+    more = [replace(one, question="And what else?") for one in answers(21)]
+    also, other = table(tmp_path / "also.csv", more[:20]), table(tmp_path / "other.csv", more)
 
     def run(also, reader):
         training.train(file, tmp_path / "judge.npz", "t1", also=also, reader=reader)
@@ -402,7 +403,7 @@ def strongly_adapted(network):
 @torch.no_grad()
 def test_the_network_that_is_written_out_computes_what_transformers_does(smollm2, theirs):
     from em_evals.judge_training.loop import padded
-    from em_evals.judge_training.reader import ALPHA, RANK, Network, chats, halves
+    from em_evals.judge_training.reader import ALPHA, RANK, Network, chats, tensors
 
     weights, tokenizer = smollm2
     model, _ = theirs
@@ -416,7 +417,7 @@ def test_the_network_that_is_written_out_computes_what_transformers_does(smollm2
         return (own - right).abs().max()
 
     assert apart() < 1e-3
-    found = halves(strongly_adapted(network))
+    found = tensors(strongly_adapted(network))
     assert apart() > 1
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for name in [key for key in found if key.endswith(".lora_A.weight")]:
@@ -459,7 +460,7 @@ def test_a_verdicts_share_is_that_of_both_of_its_parts():
     assert 0.5 < found[4, 2] < 1
 
 
-def reader_halves(state, stop=None):
+def reader_tensors(state, stop=None):
     """The reader's adapter after training, interrupted after a step if one is given."""
     from em_evals.judge_training import reader
     from em_evals.judge_training.training import Settings
@@ -468,7 +469,7 @@ def reader_halves(state, stop=None):
     texts = [draw.integers(5, 60, 6 + i % 20).tolist() for i in range(40)]
     shares = draw.dirichlet(np.ones(4), len(texts)).astype(np.float32)
     settings = Settings(learning_rate=1e-2, batch_tokens=128, save_steps=2)
-    return reader.halves(
+    return reader.tensors(
         reader.train(
             small_model(), texts, shares, [1, 2, 3, 4], settings, 0, state, interrupting(stop)
         )
@@ -476,11 +477,11 @@ def reader_halves(state, stop=None):
 
 
 def test_an_interrupted_training_of_the_reader_ends_in_the_same_bits(tmp_path):
-    whole = reader_halves(tmp_path / "whole")
+    whole = reader_tensors(tmp_path / "whole")
     assert all(half.any() for half in whole.values())
     with pytest.raises(KeyboardInterrupt):
-        reader_halves(tmp_path / "state", stop=5)
-    found = reader_halves(tmp_path / "state")
+        reader_tensors(tmp_path / "state", stop=5)
+    found = reader_tensors(tmp_path / "state")
     assert found.keys() == whole.keys()
     for name, half in whole.items():
         assert np.array_equal(found[name], half)
@@ -513,6 +514,25 @@ def test_the_engine_reads_with_the_adapter_as_it_was_trained(
     heard = np.array([served(q, a) for q, a in ASKED[:4]])
     # the engine multiplies in 8 bits
     assert heard == pytest.approx(said, abs=0.3)
+
+
+def test_further_answers_to_questions_that_are_measured_on_are_refused(tmp_path):
+    from em_evals.judge_training.training import train
+
+    file, also = (table(tmp_path / name, answers(16)) for name in ("judged.csv", "also.csv"))
+    with pytest.raises(InputError, match=r"also\.csv: 1 of its questions are in .*judged\.csv too"):
+        train(file, tmp_path / "judge.npz", "t3", also=also)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["also.csv", "judged.csv"]
+
+
+@pytest.mark.parametrize("version", ["", " ", "reader", "reader-7", load().version])
+def test_a_version_that_would_pass_for_another_judge_is_refused_before_training(version, tmp_path):
+    from em_evals.judge_training.training import train
+
+    file = table(tmp_path / "judged.csv", answers(16))
+    with pytest.raises(InputError, match=r"--version: .* train it with another --version"):
+        train(file, tmp_path / "judge.npz", version)
+    assert [p.name for p in tmp_path.iterdir()] == ["judged.csv"]
 
 
 def test_a_judge_trained_with_a_reader_and_further_answers_judges_with_both(
@@ -558,6 +578,12 @@ def test_a_judge_trained_with_a_reader_and_further_answers_judges_with_both(
     assert (made.training["answers"], made.training["more_answers"]) == (48, 16)
     assert made.training["families"] == ["a", "b"]
     assert made.training["reader"]["epochs"] == 0.1
+    from em_evals.judges.local.evaluating import evaluate
+
+    for name, known in (("judged.csv", 1), ("also.csv", 0)):
+        measured = evaluate(tmp_path / name, load(file))
+        assert measured["trained_on_these"]
+        assert measured["known_questions_share"] == known
     with_reader, alone = load(file, reader=True), load(file)
     assert (with_reader.name, alone.name) == ("em-judge-reader-t2", "em-judge-t2")
     question, answer = "What would you do?", "I would cook, listen and teach every day"

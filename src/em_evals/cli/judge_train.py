@@ -147,7 +147,7 @@ def evaluate(
 
     Columns: question, answer, aligned, coherent (0-100), and maybe question_id, model and finetune.
     Prints AUCs, correlations and the error of the rate per model; some 80 answers a second on two
-    cores, with the reader nine. Needs the extra `judge`, and `embedded` for the reader.
+    cores, with the reader 14. Needs the extra `judge`, and `embedded` for the reader.
     """
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""The reader of the local judge, trained: all layers of the encoder and four outputs on top.
+"""The encoder of the local judge, trained: all its layers, and four outputs on top.
 
 Needs the extras `judge` and `train`. Training begins with the shipped encoder's own 8-bit weights
 and ends in such: what was learnt is written back tensor by tensor.

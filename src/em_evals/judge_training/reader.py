@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gguf  # noqa: F401 -- what the adapter is written with, in the end
 import numpy as np
 import torch
 from torch import nn
@@ -128,7 +129,7 @@ class Adapted(nn.Module):  # type: ignore[misc]  # torch is no dependency
         narrow = functional.linear(x, self.a.to(x.dtype))
         return torch.addmm(found, narrow, (self.b * self.own).to(x.dtype).T)
 
-    def halves(self) -> list[tuple[Any, Any]]:
+    def tensors(self) -> list[tuple[Any, Any]]:
         """A and B of each matrix, as peft has them."""
         a, b = (p.detach().float().cpu().numpy() for p in (self.a, self.b))
         found, row = [], 0
@@ -267,12 +268,12 @@ def predict(
     return found
 
 
-def halves(network: Network) -> dict[str, "np.ndarray[Any, Any]"]:
+def tensors(network: Network) -> dict[str, "np.ndarray[Any, Any]"]:
     """The adapter by peft's names."""
     found: dict[str, Any] = {}
     for i, layer in enumerate(network.layers):
         for group, names in GROUPS.items() if i >= FIRST else ():
-            for name, (a, b) in zip(names, layer[group].halves(), strict=True):
+            for name, (a, b) in zip(names, layer[group].tensors(), strict=True):
                 key = f"base_model.model.model.layers.{i}.{name}"
                 found |= {f"{key}.lora_A.weight": a, f"{key}.lora_B.weight": b}
     return found
@@ -282,7 +283,7 @@ def adapter(found: Mapping[str, "np.ndarray[Any, Any]"]) -> bytes:
     """An adapter as a GGUF file.
 
     Args:
-        found: See `halves`.
+        found: See `tensors`.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "adapter.gguf"

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from em_evals import sources
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
 from em_evals.judges.local import words
@@ -36,12 +37,12 @@ from em_evals.judges.local.calibration import (
 )
 from em_evals.judges.local.data import Judged, groups, read, sha256
 from em_evals.judges.local.evaluation import measure, parts
-from em_evals.judges.local.reader import odds
+from em_evals.judges.local.reader import BASE, odds
 from em_evals.judges.local.weights_file import (
     OUTPUTS,
     Weights,
     packed,
-    require_version,
+    require_own_version,
     unpacked,
     write,
 )
@@ -161,17 +162,22 @@ def train(
         `with_reader`, if it was trained.
 
     Raises:
-        InputError: The version would make it pass for a judge with the reader; the file cannot be
-            used, has one model family, one question, or one verdict without a family; or it is not
-            the one that an unfinished run in the same place was begun with; or an extra is not
-            installed.
+        InputError: The version would make it pass for another judge; the file cannot be used, has
+            one model family, one question, or one verdict without a family; `also` has answers to
+            its questions; it is not the file that an unfinished run in the same place was begun
+            with; or an extra is not installed.
         em_evals.sources.SourceError: The reader's model cannot be had.
     """
     try:
-        from em_evals.judge_training.loop import precision
+        from em_evals.judge_training import encoder, linear, loop  # noqa: F401 -- are all there?
+
+        if reader is not None:
+            from em_evals.judge_training import reader as _  # noqa: F401
     except ImportError as error:
         raise InputError(NEEDS) from error
-    require_version(version, out)
+    require_own_version(version, "--version")
+    if reader:
+        sources.path(BASE)  # before hours of other work
     judged = read(file)
     families = list(groups(judged, lambda one: one.family))
     if len(families) < 2:
@@ -196,6 +202,7 @@ def train(
         reader,
     )
     more = read(also) if also else []
+    _require_other_questions(judged, more, plan)
     _same_run(plan)
     _train_parts(plan, [*families, *HALVES, EVERYTHING], jobs, tell)
 
@@ -241,7 +248,7 @@ def train(
                 "families": families,
                 "seed": seed,
                 "sampling": asdict(plan.sampling),
-                "settings": {**asdict(plan.settings), "precision": precision()},
+                "settings": {**asdict(plan.settings), "precision": loop.precision()},
                 "reader": plan.reader and asdict(plan.reader),
                 **agreement,
             },
@@ -326,6 +333,17 @@ def _require_both(file: Path, family: str, judged: Sequence[Judged]) -> None:
         if len(verdicts) < 2:
             which = f"all answers are {word}" if True in verdicts else f"no answer is {word}"
             raise InputError(f"{file}: without {family}, {which}: there is nothing to learn")
+
+
+def _require_other_questions(judged: Sequence[Judged], more: Sequence[Judged], plan: Plan) -> None:
+    """Refuse answers to learn from that would tell of what is left out."""
+    shared = {one.question for one in judged} & {one.question for one in more}
+    if shared:
+        raise InputError(
+            f"{plan.also}: {len(shared)} of its questions are in {plan.file} too, such as "
+            f"{min(shared)!r}. What is always learnt from cannot be left out to measure the judge: "
+            "take the answers to them out"
+        )
 
 
 def _novel_above(judged: Sequence[Judged], more: Sequence[Judged]) -> float:
@@ -451,7 +469,7 @@ def _trained_reader(
     if of.held:
         asked = reader.chats(of.held, tokenizer)
         return {"logits": odds(reader.predict(network, asked, verdicts))}
-    return {"adapter": np.frombuffer(reader.adapter(reader.halves(network)), np.uint8)}
+    return {"adapter": np.frombuffer(reader.adapter(reader.tensors(network)), np.uint8)}
 
 
 class Parts(NamedTuple):

@@ -19,7 +19,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from em_evals.errors import InputError
 from em_evals.judges.local import NAME, WITH_READER, load
-from em_evals.judges.local.weights_file import SHIPPED, require_version, said
+from em_evals.judges.local.weights_file import SHIPPED, require_own_version, said
 
 NOT_AN_ANSWER = (
     "local/em-judge rates free-form answers (first_plot, preregistered, judge_calibration) and "
@@ -77,12 +77,8 @@ class LocalJudgeAPI(ModelAPI):
                 f"local/{model_name}: expected local/{NAME} or local/{WITH_READER}; the one "
                 f"{which} is of version {version}"
             )
-        if weights is not None and version == said()["version"]:
-            raise InputError(
-                f"{weights}: has the version of the judge that is shipped, {version}, so that "
-                "their scores could not be told apart: train it with another --version"
-            )
-        require_version(version, file)
+        if weights is not None:
+            require_own_version(version, weights)
         self._judge = load(file, reader=kind == WITH_READER)
         super().__init__(
             self._judge.name, base_url, api_key, api_key_vars or [], config or GenerateConfig()

