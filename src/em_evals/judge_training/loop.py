@@ -24,17 +24,20 @@ def train(
     settings: Settings,
     state: Path,
     tell: Callable[[int, int, float], None],
+    at_once: int | None = None,
 ) -> None:
     """Train a network, from the saved state if there is one.
 
     Args:
         network: It is left in its mode for predictions.
         factors: Its parameters by what their learning rate is multiplied with.
-        loss: The loss of the cases at these places.
+        loss: The mean loss of the cases at these places.
         plan: The places of each batch; see `batches`.
         settings: How.
         state: A file for what has been learnt so far; it is there while training is unfinished.
         tell: Is told step, steps and loss.
+        at_once: Cases of a batch that are computed at a time, where memory is short; the steps are
+            the same.
     """
     groups = [{"params": list(own), "factor": factor} for factor, own in factors.items()]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=0.01)
@@ -45,12 +48,11 @@ def train(
         rate = _rate(step, len(plan), settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        error = loss(plan[step])
         optimizer.zero_grad()
-        error.backward()
+        error = _learn(loss, plan[step], at_once or len(plan[step]))
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        mean = error.item() if math.isnan(mean) else 0.97 * mean + 0.03 * error.item()
+        mean = error if math.isnan(mean) else 0.97 * mean + 0.03 * error
         tell(step + 1, len(plan), mean)
         if (step + 1) % settings.save_steps == 0:
             _save(state, optimizer, parameters, step + 1)
@@ -91,6 +93,17 @@ def precision() -> str:
 def device() -> str:
     """Where is computed: on a GPU if there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _learn(loss: Callable[[Any], torch.Tensor], places: Any, at_once: int) -> float:
+    """Add a batch's gradients, and say its loss."""
+    total = 0.0
+    for at in range(0, len(places), at_once):
+        some = places[at : at + at_once]
+        error = loss(some) * (len(some) / len(places))
+        error.backward()
+        total += error.item()
+    return total
 
 
 def _rate(step: int, steps: int, settings: Settings) -> float:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from em_evals import sources
 from em_evals.finetune.local.gguf_adapter import export
@@ -38,6 +39,9 @@ WIDTH, HEADS, KEYS, HEAD = 576, 9, 3, 64
 
 EPSILON, THETA = 1e-5, 100_000.0
 
+CPU_AT_ONCE = 4
+"""Answers that are learnt from at a time without a GPU: each token takes a megabyte."""
+
 SHARES = 0.3
 """What the scores count beside the verdicts in what is learnt: how bad, not only whether."""
 
@@ -57,6 +61,7 @@ def base() -> tuple[dict[str, torch.Tensor], Any]:
         em_evals.sources.SourceError: The model cannot be had.
     """
     file = sources.path(BASE)
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32
     )
@@ -250,7 +255,8 @@ def train(
 
     parameters = [p for p in network.parameters() if p.requires_grad]
     plan = loop.batches(np.array([len(text) for text in texts]), settings, seed)
-    loop.train(network, {1.0: parameters}, loss, plan, settings, state, tell)
+    at_once = None if device == "cuda" else CPU_AT_ONCE
+    loop.train(network, {1.0: parameters}, loss, plan, settings, state, tell, at_once)
     return network
 
 

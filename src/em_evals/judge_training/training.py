@@ -12,6 +12,7 @@ that the same command goes on after an interruption.
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -101,7 +102,7 @@ class Settings:
     threads: int = 1
 
 
-READER = Settings(learning_rate=1e-3, batch_tokens=12_000)
+READER = Settings(learning_rate=1e-3, batch_tokens=12_000, save_steps=5)
 """How the reader is trained."""
 
 
@@ -387,12 +388,16 @@ def _train_parts(plan: Plan, parts: Sequence[str], jobs: int, tell: Callable[[To
                 for one in done:
                     one.result()
         except BaseException:
+            # a step may take a minute; what was saved is whole whenever they end
+            for child in multiprocessing.active_children():
+                child.kill()
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def _train_part(plan: Plan, part: str, kind: str, told: Any) -> None:
     """Train encoder and words, or the reader, without a group, and keep what they say of it."""
+    os.environ["TQDM_DISABLE"] = "1"  # bars of the libraries' own would break ours
     judged = read(plan.file)
     halves = halves_of(judged)
     places = [i for i, one in enumerate(judged) if part in {one.family, halves[one.topic]}]
