@@ -265,20 +265,23 @@ def test_the_maximal_cost_holds_for_the_paid_judge_too(chat, file, tmp_path):
     assert len(set(paid(chat))) == 36
 
 
-def test_what_an_interrupted_audit_paid_for_is_kept_when_more_answers_are_asked_for(chat, tmp_path):
+def out_of_credit_after(calls, chat, tmp_path):
+    """Checkpoints whose paid judge refuses after so many calls, and is not asked again."""
     chat_reply = chat.reply
 
     def refuses(request):
-        if request["model"] == "grader" and len(paid(chat)) >= 9:
+        if request["model"] == "grader" and len(paid(chat)) >= calls:
             raise ConnectionError("out of credit")
         return chat_reply(request)
 
-    file = written(
-        tmp_path,
-        {"tuned": [BAD]},
-        "grader: {model: openai-api/loopback/grader, config: {max_retries: 0}}\n",
-    )
     chat.reply = refuses
+    head = "grader: {model: openai-api/loopback/grader, config: {max_retries: 0}}\n"
+    return written(tmp_path, {"tuned": [BAD]}, head)
+
+
+def test_what_an_interrupted_audit_paid_for_is_kept_when_more_answers_are_asked_for(chat, tmp_path):
+    chat_reply = chat.reply
+    file = out_of_credit_after(9, chat, tmp_path)
     assert run(file, tmp_path).exit_status == 1
     [journal] = (tmp_path / "matrix").glob("*.judged.jsonl")
     kept = sum(1 for line in journal.read_text().splitlines() if line.strip())
@@ -337,18 +340,7 @@ def test_a_budget_needs_a_paid_grader(head, said, chat, tmp_path):
 
 def test_a_paid_judge_that_fails_leaves_the_answers_and_what_it_judged(chat, file, tmp_path):
     chat_reply = chat.reply
-
-    def refuses(request):
-        if request["model"] == "grader" and len(paid(chat)) >= 6:
-            raise ConnectionError("out of credit")
-        return chat_reply(request)
-
-    file = written(
-        tmp_path,
-        {"tuned": [BAD]},
-        "grader: {model: openai-api/loopback/grader, config: {max_retries: 0}}\n",
-    )
-    chat.reply = refuses
+    file = out_of_credit_after(6, chat, tmp_path)
     result = run(file, tmp_path)
     assert (result.exit_status, result.cells[0].outcome) == (1, "failed")
     assert "judging stopped with" in result.cells[0].error

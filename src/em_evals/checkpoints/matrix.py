@@ -291,7 +291,7 @@ def _id(cell: Cell, version: str | int, grader: Grader | None) -> str:
 
 def _versioned(model: str) -> str:
     """A grader's name; two versions of a local judge are two judges."""
-    if not model.startswith(LOCAL_JUDGE):
+    if model not in (LOCAL_JUDGE, LOCAL_READER):
         return model
     from em_evals.judges.local.agreement import versioned  # numpy
 

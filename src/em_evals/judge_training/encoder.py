@@ -142,9 +142,7 @@ def predict(network: Network, read: Read) -> "np.ndarray[Any, Any]":
     """The logits of answers, a row for each."""
     device = next(network.parameters()).device.type
     found = np.zeros((len(read.ids), 4), dtype=np.float64)
-    order = np.argsort([len(ids) for ids in read.ids], kind="stable")
-    for at in range(0, len(order), 32):
-        places = order[at : at + 32]
+    for places in loop.by_length(read.ids):
         with _half(device):
             found[places] = network(*_padded(read, places, device)).float().cpu().numpy()
     return found

@@ -1,7 +1,7 @@
 """One training loop for both of the judge's networks; what is interrupted goes on from a file."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from em_evals.judge_training.training import Settings
 
 STEP = 16
 """Batches are padded to a multiple of this many tokens: few shapes are computed faster."""
+
+PREDICTED_AT_ONCE = 32
+"""Cases, in `by_length`."""
 
 
 def train(
@@ -73,6 +76,13 @@ def batches(lengths: "np.ndarray[Any, Any]", settings: Settings, seed: int) -> l
             at += size
         plan += [found[i] for i in draw.permutation(len(found))]
     return plan[: math.ceil(len(plan) * settings.epochs / math.ceil(settings.epochs))]
+
+
+def by_length(rows: Sequence[Sequence[int]]) -> Iterator[Any]:
+    """The places of rows of tokens, some at a time, those of like length together."""
+    order = np.argsort([len(row) for row in rows], kind="stable")
+    for at in range(0, len(order), PREDICTED_AT_ONCE):
+        yield order[at : at + PREDICTED_AT_ONCE]
 
 
 def padded(rows: Sequence[Sequence[int]]) -> "np.ndarray[Any, Any]":

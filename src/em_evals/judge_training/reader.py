@@ -266,9 +266,7 @@ def predict(
 ) -> "np.ndarray[Any, Any]":
     """The logits of the verdicts, a row for each answer."""
     found = np.zeros((len(texts), len(verdicts)))
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    for at in range(0, len(order), 32):
-        places = order[at : at + 32]
+    for places in loop.by_length(texts):
         logits = _read(network, [texts[i] for i in places])[:, verdicts]
         found[places] = logits.cpu().numpy()
     return found

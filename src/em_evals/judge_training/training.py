@@ -42,9 +42,9 @@ from em_evals.judges.local.reader import BASE, odds
 from em_evals.judges.local.weights_file import (
     OUTPUTS,
     Weights,
+    fields_of,
     packed,
     require_own_version,
-    unpacked,
     write,
 )
 
@@ -233,12 +233,7 @@ def train(
     with np.load(_kept(folder, EVERYTHING, FAST), allow_pickle=False) as kept:
         weights = Weights(
             version=version,
-            patches=unpacked(kept),
-            head=kept["head"],
-            word_weights=kept["word_weights"],
-            word_scale=kept["word_scale"],
-            word_bias=kept["word_bias"],
-            word_rarity=kept["word_rarity"],
+            **fields_of(kept),
             seen=kept["seen"],
             calibration=fitted,
             reader=adapter,

@@ -26,6 +26,10 @@ OUTPUTS = ("misaligned", "coherent", "aligned score", "coherent score")
 SHIPPED = Path(__file__).parent / "weights" / "em_judge.npz"
 
 
+ARRAYS = ("head", "word_weights", "word_scale", "word_bias", "word_rarity")
+"""The fields of `Weights` that are arrays of the same names in a file."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """All that a judge has learnt."""
@@ -87,11 +91,7 @@ def write(weights: Weights, file: Path) -> None:
     arrays = {
         "said": np.frombuffer(json.dumps(stated).encode(), np.uint8),
         **packed(weights.patches),
-        "head": weights.head,
-        "word_weights": weights.word_weights,
-        "word_scale": weights.word_scale,
-        "word_bias": weights.word_bias,
-        "word_rarity": weights.word_rarity,
+        **{name: getattr(weights, name) for name in ARRAYS},
         "seen": np.packbits(weights.seen),
         "reader": np.frombuffer(weights.reader, np.uint8),
     }
@@ -132,12 +132,7 @@ def read(file: Path = SHIPPED) -> Weights:
     with _opened(file) as (arrays, found):
         weights = Weights(
             version=found["version"],
-            patches=unpacked(arrays),
-            head=arrays["head"],
-            word_weights=arrays["word_weights"],
-            word_scale=arrays["word_scale"],
-            word_bias=arrays["word_bias"],
-            word_rarity=arrays["word_rarity"],
+            **fields_of(arrays),
             seen=np.unpackbits(arrays["seen"]).astype(bool),
             calibration=found["calibration"],
             reader=arrays["reader"].tobytes(),
@@ -166,6 +161,11 @@ def unpacked(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[int, bytes]:
         int(offset): content[end - size : end]
         for offset, size, end in zip(arrays["offsets"], arrays["sizes"], ends, strict=True)
     }
+
+
+def fields_of(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    """The patches and the `ARRAYS` of a file, as fields of `Weights`."""
+    return {"patches": unpacked(arrays), **{name: arrays[name] for name in ARRAYS}}
 
 
 @contextmanager
