@@ -199,21 +199,32 @@ def test_a_number_of_a_process_that_is_used_again_is_not_taken_for_the_holder():
     assert alive(replace(mine, started="1")) is False
 
 
-def test_many_processes_may_make_the_same_ledger_at_once(path, planned):
+def test_many_processes_may_make_the_same_ledger_at_once(tmp_path):
     code = (
         "import sys; from pathlib import Path; from em_evals.finetune.ledger import *\n"
         "from em_evals.finetune.backends import JobSpec\n"
-        "sys.stdin.read()\n"
-        "for seed in range(10):\n"
-        "    Ledger(Path(sys.argv[1])).plan(JobSpec('b', Path('f'), 'h', 'm', seed=seed), Target())"
+        "for line in sys.stdin:\n"
+        "    for seed in range(3):\n"
+        "        book = Ledger(Path(line.strip()))\n"
+        "        book.plan(JobSpec('b', Path('f'), 'h', 'm', seed=seed), Target())\n"
+        "    print('made', flush=True)"
     )
-    command = [sys.executable, "-c", code, str(path)]
-    crowd = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(5)]
-    for one in crowd:
-        one.stdin.close()
-    assert [one.wait() for one in crowd] == [0] * 5
-    with Ledger(path) as book:
-        assert [job.spec.seed for job in book.jobs()] == list(range(10))
+    command = [sys.executable, "-c", code]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    crowd = [subprocess.Popen(command, **pipes) for _ in range(5)]
+    files = [tmp_path / f"{number}.sqlite" for number in range(100)]
+    try:
+        for file in files:  # all of them at it, each time: who comes first is chance
+            for one in crowd:
+                one.stdin.write(f"{file}\n")
+                one.stdin.flush()
+            assert [one.stdout.readline() for one in crowd] == ["made\n"] * 5
+    finally:
+        ended = [one.communicate() and one.returncode for one in crowd]
+    assert ended == [0] * 5
+    for file in files:
+        with Ledger(file) as book:
+            assert [job.spec.seed for job in book.jobs()] == [0, 1, 2]
 
 
 # -- files that cannot be used

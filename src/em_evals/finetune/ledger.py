@@ -196,10 +196,12 @@ class Ledger:
     def _open(self) -> None:
         # a job that is about to be made must be on the disk, whatever happens to the power
         self._file.execute("PRAGMA synchronous = FULL")
+        self._file.execute("BEGIN")  # the parts of the version are of one moment
         version = self._version()
+        self._file.execute("COMMIT")
         if version == VERSION:
             return
-        self._file.execute("PRAGMA journal_mode = WAL")
+        # not WAL: SQLite does not wait for others when it switches a file to it
         self._file.execute("BEGIN IMMEDIATE")
         if self._version() == 0:  # not made by another process in the meantime
             self._file.execute(_TABLES)
