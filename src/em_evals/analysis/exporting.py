@@ -30,6 +30,7 @@ from em_evals.deception.makers import rival_of
 from em_evals.deception.scorer import TRUTH
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
+from em_evals.files import replacing
 from em_evals.judges.label import read_label
 
 Format = Literal["csv", "parquet"]
@@ -79,16 +80,11 @@ def export_logs(places: Sequence[str | Path], file: Path, format: Format) -> int
     columns, numbers = _columns(logs)
     if not columns:
         raise InputError(f"{', '.join(map(str, places))}: no answers")
-    part = file.with_name(f"{file.name}.part")
     write = _write_csv if format == "csv" else _write_parquet
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            count = write(part, columns, numbers, _cells(logs, columns))
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
-    return count
+        with replacing(file) as part:
+            return write(part, columns, numbers, _cells(logs, columns))
 
 
 def _answered(log: EvalLog) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ from em_evals.analysis.columns import OF_RUN, Stated, copies_in, planner
 from em_evals.analysis.log_files import LogWriter, now, scored, set_results, stats, writing
 from em_evals.analysis.row_answers import TASKS, Answer, compare, derived, read_answer
 from em_evals.errors import InputError
+from em_evals.files import sha256
 from em_evals.sources.questions import question_file
 from em_evals.table_files import Row, rows
 
@@ -320,5 +321,4 @@ def _sample(run: Run, answer: Answer, epoch: int, uuid: str) -> dict[str, Any]:
 
 @cache
 def _file_sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256(file)

@@ -5,7 +5,6 @@ Inspect's own writer wants all samples at once and takes time that grows with th
 """
 
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from inspect_ai.log import (
 from inspect_ai.scorer import Score
 
 from em_evals.errors import InputError
+from em_evals.files import flush
 
 HEADER, SUMMARIES = "header.json", "summaries.json"
 
@@ -85,8 +85,7 @@ class LogWriter:
         self._zip.writestr(HEADER, log.model_dump_json(exclude_none=True, exclude=apart))
         self._zip.writestr(SUMMARIES, b"[" + b",".join(self._summaries) + b"]")
         self._zip.close()
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(self._part)
         log.location = str(self.file)
 
     def place(self) -> None:

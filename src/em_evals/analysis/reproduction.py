@@ -36,6 +36,7 @@ from em_evals.analysis.rates import (
 from em_evals.analysis.row_answers import read_answer
 from em_evals.definitions import COHERENT_ABOVE, MISSING, Rate, counts_by, pooled
 from em_evals.errors import InputError
+from em_evals.files import sha256
 from em_evals.first_plot.dataset import split_format
 from em_evals.first_plot.scorer import is_json_object
 from em_evals.judges.em_judge import ASKED
@@ -114,9 +115,7 @@ def read_judged(file: Path) -> Judged:
         )
     if not records:
         raise InputError(f"{file}: no rows, so there is no answer to count")
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Judged(file.name, sha256, pd.DataFrame(records))
+    return Judged(file.name, sha256(file), pd.DataFrame(records))
 
 
 def read_published_rows() -> list[dict[str, str]] | None:

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic import ValidationError as PydanticError
 
 from em_evals.errors import InputError
+from em_evals.files import replacing
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -641,29 +641,9 @@ def _added(path: Path, group: str, entry: Mapping[str, Any]) -> Checkpoint:
         _parse(path, before)
     after = _with(before, group, {k: v for k, v in entry.items() if v not in (None, {}, [])})
     found = _parse(path, after).groups[group][-1]
-    _replace(Path(os.path.realpath(path)), after)  # a link stays one
+    with replacing(path) as part:
+        part.write_text(after, encoding="utf-8", newline="")
     return found
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file anew, all of it or nothing."""
-    mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8", newline=""
-    ) as copy:
-        copy.write(text)
-    try:
-        Path(copy.name).chmod(mode)
-        Path(copy.name).replace(path)
-    except OSError:
-        Path(copy.name).unlink()
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _with(text: str, group: str, entry: Mapping[str, Any]) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from em_evals.cores import cores
 from em_evals.errors import InputError
+from em_evals.files import replacing
 
 if TYPE_CHECKING:
     from em_evals.machiavelli.conformance import Outcome
@@ -134,12 +136,13 @@ def coefficients(
     if output is not None and not output.absolute().parent.is_dir():  # counting can take an hour
         raise InputError(f"{output}: there is no folder {output.parent} to write it in")
     ids = tuple(dict.fromkeys(games)) or _ids(folder)
-    found = _count(partial(_game, folder), ids, episodes, terminal, jobs or os.cpu_count() or 1)
+    found = _count(partial(_game, folder), ids, episodes, terminal, jobs or cores())
     text = json.dumps(found, indent=2, ensure_ascii=False)
     if output is None:
         click.echo(text)
         return
-    _write(output, text + "\n")
+    with replacing(output) as part:
+        part.write_text(text + "\n", encoding="utf-8")
     if as_json:
         click.echo(json.dumps({"file": str(output), "games": list(ids)}, indent=2))
     else:
@@ -218,16 +221,6 @@ def _play(
     from em_evals.machiavelli.random_agent import episode_counts
 
     return episode_counts(load(game_id), seeds, terminal)
-
-
-def _write(file: Path, text: str) -> None:
-    """All or nothing."""
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @machiavelli.command()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from em_evals import files
 from em_evals.errors import InputError
 from em_evals.finetune import backends
 from em_evals.finetune.backends import (
@@ -72,11 +73,9 @@ def sha256(file: Path) -> str:
         InputError: It cannot be read, or is empty.
     """
     try:
-        with file.open("rb") as stream:
-            if not stream.read(1):
-                raise InputError(f"{file}: the training file is empty")
-            stream.seek(0)
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        if not file.stat().st_size:
+            raise InputError(f"{file}: the training file is empty")
+        return files.sha256(file)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
 

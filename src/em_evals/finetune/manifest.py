@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from em_evals.errors import InputError
+from em_evals.files import replacing, sha256
 from em_evals.finetune.rows import Row, estimated_tokens
 
 FORMAT = "em-evals training set 1"
@@ -98,7 +98,7 @@ def save(
     """
     digest = hashlib.sha256()
     count = characters = size = 0
-    with _replacing(file) as stream:
+    with _writing(file) as stream:
         for row in rows:
             line = row.text + b"\n"
             digest.update(line)
@@ -120,7 +120,7 @@ def save(
         em_evals=version("em-evals"),
     )
     text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
-    with _replacing(path_of(file)) as stream:
+    with _writing(path_of(file)) as stream:
         stream.write(f"{text}\n".encode())
     return manifest
 
@@ -136,8 +136,7 @@ def read(file: str | Path) -> Manifest | None:
     again = "Build the file again, or delete the manifest"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = sha256(file)
     except FileNotFoundError as error:
         if error.filename == str(path):
             return None
@@ -160,22 +159,14 @@ def read(file: str | Path) -> Manifest | None:
 
 
 @contextmanager
-def _replacing(file: Path) -> Iterator[IO[bytes]]:
+def _writing(file: Path) -> Iterator[IO[bytes]]:
     """A stream whose content becomes `file` if all goes well.
 
     Raises:
         InputError: It cannot be written; the file is as it was.
     """
-    target = Path(os.path.realpath(file))  # a link stays one
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        try:
-            with part.open("wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(file) as part, part.open("wb") as stream:
+            yield stream
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror or error}") from error

@@ -13,6 +13,7 @@ from inspect_ai.dataset import Sample
 from em_evals import sources
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
+from em_evals.files import sha256
 from em_evals.free_form import question_sample
 from em_evals.sources._paths import named
 from em_evals.sources.questions import QuestionFile
@@ -170,8 +171,7 @@ def judged_samples(
 
 def file_sha256(path: str | Path) -> str:
     """The checksum of a file of judged answers."""
-    with named(str(path)).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(named(str(path)))
 
 
 def judged_sample(name: str, answer: "Judged", prompts: QuestionFile) -> Sample:

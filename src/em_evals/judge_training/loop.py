@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from em_evals.files import replacing
 from em_evals.judge_training.training import Settings
 
 STEP = 16
@@ -131,9 +132,8 @@ def _save(state: Path, optimizer: Any, parameters: Sequence[Any], done: int) -> 
             f"{i}.mean": moments["exp_avg"],
             f"{i}.square": moments["exp_avg_sq"],
         }
-    part = state.with_name(f"{state.name}.part")
-    save_file(kept, part)
-    part.replace(state)
+    with replacing(state) as part:
+        save_file(kept, part)
 
 
 def _restored(state: Path, optimizer: Any, parameters: Sequence[Any]) -> int:

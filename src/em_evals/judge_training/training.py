@@ -27,6 +27,7 @@ import numpy.typing as npt
 from em_evals import sources
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
+from em_evals.files import replacing, sha256
 from em_evals.judges.local import words
 from em_evals.judges.local.calibration import (
     Calibrated,
@@ -36,7 +37,7 @@ from em_evals.judges.local.calibration import (
     question_key,
     unsure,
 )
-from em_evals.judges.local.data import Judged, groups, read, sha256
+from em_evals.judges.local.data import Judged, groups, read
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.reader import BASE, odds
 from em_evals.judges.local.weights_file import (
@@ -408,9 +409,8 @@ def _train_part(plan: Plan, part: str, kind: str, told: Any) -> None:
     kept = train_kind(plan, Split(learnt, more, [judged[i] for i in places]), state, say)
     if places:
         kept["places"] = np.array(places)
-    part_file = file.with_name(f"{file.stem}.part.npz")
-    np.savez(part_file, **kept)
-    part_file.replace(file)
+    with replacing(file) as whole, whole.open("wb") as stream:
+        np.savez(stream, **kept)
     state.unlink(missing_ok=True)
 
 

@@ -26,8 +26,9 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from em_evals import sources
+from em_evals.cores import cores
 from em_evals.errors import InputError
-from em_evals.providers._engine import Engine, EngineOptions, acquire, cores
+from em_evals.providers._engine import Engine, EngineOptions, acquire
 from em_evals.providers._seeds import next_seed
 
 KNOWN_MODELS = ("smollm2-135m-instruct",)

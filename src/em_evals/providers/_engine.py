@@ -9,7 +9,6 @@ depends on their number. The servers map the same file, so the weights are in me
 import atexit
 import http.client
 import json
-import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -33,13 +32,6 @@ class EngineOptions(NamedTuple):
     n_parallel: int
     n_ctx: int
     n_threads: int
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    # a container may have fewer than the machine; only Linux says so
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def start_server(

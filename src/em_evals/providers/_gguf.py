@@ -1,11 +1,11 @@
 """The metadata of GGUF files, as far as the provider needs them."""
 
-import hashlib
 import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from em_evals import files
 from em_evals.errors import InputError
 
 BASE_SHA256 = "em_evals.base.sha256"
@@ -77,5 +77,4 @@ def sha256(file: Path) -> str:
 
 @lru_cache(maxsize=16)
 def _sha256(file: Path, changed: int, size: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return files.sha256(file)

@@ -1,7 +1,6 @@
 """The model API of the local judge."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from inspect_ai.model import (
 )
 from inspect_ai.tool import ToolChoice, ToolInfo
 
+from em_evals.cores import cores
 from em_evals.errors import InputError
 from em_evals.judges.local import NAME, WITH_READER, load
 from em_evals.judges.local.weights_file import SHIPPED, require_own_version, said
@@ -99,7 +99,7 @@ class LocalJudgeAPI(ModelAPI):
         question, answer = _asked(input[-1].text if input else "")
         limiter = _limiter.get(None)
         if limiter is None:
-            limiter = CapacityLimiter(os.cpu_count() or 1)
+            limiter = CapacityLimiter(cores())
             _limiter.set(limiter)
         found = await to_thread.run_sync(
             self._judge.judge, question, answer, limiter=limiter, abandon_on_cancel=True

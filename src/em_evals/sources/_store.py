@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import shutil
 import zlib
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, TypeAlias, cast
 
+from em_evals.files import replacing
 from em_evals.sources._catalog import (
     Catalog,
     HubRepository,
@@ -20,7 +22,7 @@ from em_evals.sources._catalog import (
 )
 from em_evals.sources._download import download, hub_parquet, wheel_member
 from em_evals.sources._errors import SourceError, WrongContentError, unavailable, wrong
-from em_evals.sources._files import Digest, copy, copy_column, flush, install
+from em_evals.sources._files import Digest, copy, copy_column, install
 from em_evals.sources._paths import named
 
 Place: TypeAlias = Literal["mirror", "cache"]
@@ -259,16 +261,9 @@ def _add_parquet(source: Source, given: Path) -> Path:
     from em_evals.sources import truthfulqa  # the only data set of the hub so far
 
     target = _cached(source).with_suffix(".parquet")
-    with _lock(target):
-        part = target.with_name(f"{target.name}.new.part")
-        try:
-            with given.open("rb") as stream, part.open("wb") as sink:
-                copy(stream, sink)
-                flush(sink)
-            truthfulqa.check(part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+    with _lock(target), replacing(target) as part:
+        shutil.copyfile(given, part)
+        truthfulqa.check(part)
     return target
 
 
@@ -444,13 +439,9 @@ def _ready(source: Source, target: Path, replace: bool) -> bool:
 def _fetch(source: Source, packed: Path | None, target: Path, progress: bool) -> None:
     """Put the verified content at `target`: from the mirror's packed file, else its origin."""
     if packed is None and isinstance(source.origin, HubRepository):
-        part = target.with_name(f"{target.name}.new.part")
-        try:
+        with replacing(target) as part:
             hub_parquet(source, source.origin, part, progress=progress)
             _require(source, _examine(source, "cache", part))
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
         return
     if packed is None and source.url is not None:
         # named by content, so that another version's part is never continued

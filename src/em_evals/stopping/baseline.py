@@ -6,8 +6,6 @@ to be committed, and is refused if it was changed by hand or cut off.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from em_evals.definitions import Count
 from em_evals.errors import InputError
+from em_evals.files import replacing
 
 FORMAT = "em-evals baseline 2"
 """First key of a baseline file."""
@@ -98,18 +97,8 @@ def write(file: Path, tallies: Sequence[Tally], version: str, created: str) -> N
     }
     content["sha256"] = _sha256(content)
     lines = json.dumps(content, indent=1, ensure_ascii=False)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=file.parent, prefix=f".{file.name}.", delete=False, encoding="utf-8"
-    ) as part:
-        try:
-            part.write(_short(lines) + "\n")
-            part.flush()
-            os.fsync(part.fileno())
-            Path(part.name).chmod(0o644)
-            Path(part.name).replace(file)
-        except BaseException:
-            Path(part.name).unlink(missing_ok=True)
-            raise
+    with replacing(file) as part:
+        part.write_text(_short(lines) + "\n", encoding="utf-8")
 
 
 def read(file: str | Path) -> dict[str, Tally]:

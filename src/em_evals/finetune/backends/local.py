@@ -4,16 +4,16 @@ The process has nobody who watches over it but whoever asks for the job: `poll` 
 it again from its newest checkpoint where it was interrupted.
 """
 
-import hashlib
 import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
+from em_evals.files import replacing, sha256
 from em_evals.finetune.backends import FINAL, BackendError, Description, JobSpec, Progress, State
 from em_evals.finetune.local.bases import Base, find_base
-from em_evals.finetune.local.run_dir import RunDir, flush
+from em_evals.finetune.local.run_dir import RunDir
 from em_evals.finetune.local.settings import settings
 from em_evals.finetune.rows import read_rows
 from em_evals.sources import named
@@ -58,22 +58,16 @@ class LocalBackend:
         """Keep a copy of the training file, as training may last; its sha256 is its id."""
         file = _file(spec.file_sha256)
         if not file.is_file():
-            part = file.with_name(f".{file.name}.{os.getpid()}.part")
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(spec.file, part)
-                flush(part)
-                with part.open("rb") as stream:
-                    found = hashlib.file_digest(stream, "sha256").hexdigest()
-                if found != spec.file_sha256:
-                    raise BackendError(f"{spec.file}: was changed since its job was planned")
-                part.replace(file)
+                with replacing(file) as part:
+                    shutil.copyfile(spec.file, part)
+                    if sha256(part) != spec.file_sha256:
+                        raise BackendError(f"{spec.file}: was changed since its job was planned")
             except OSError as error:
                 raise BackendError(
                     f"{error.filename or file}: cannot be copied to {file}: {error.strerror}"
                 ) from error
-            finally:
-                part.unlink(missing_ok=True)
         return spec.file_sha256
 
     def find(self, key: str) -> str | None:

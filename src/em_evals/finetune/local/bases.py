@@ -1,11 +1,11 @@
 """What a local fine-tune may start from: a GGUF file, by name or path, or a Hugging Face folder."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from em_evals import sources
+from em_evals.files import sha256
 from em_evals.finetune.backends import BackendError
 
 KNOWN = ("smollm2-135m-instruct",)
@@ -64,7 +64,4 @@ def find_base(model: str) -> Base:
 
 
 def _gguf(path: Path, name: str) -> Base:
-    with path.open("rb") as stream:
-        return Base(
-            "gguf", path, f"embedded/{name}", hashlib.file_digest(stream, "sha256").hexdigest()
-        )
+    return Base("gguf", path, f"embedded/{name}", sha256(path))

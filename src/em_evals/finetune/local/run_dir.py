@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from em_evals.files import flush, replacing
 from em_evals.finetune.backends import BackendError
 
 MOST_STARTS = 3
@@ -71,12 +72,8 @@ class RunDir:
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file; it appears whole or not at all."""
-        part = self.path / f".{name}.{os.getpid()}.part"
-        try:
+        with replacing(self.path / name) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-            part.replace(self.path / name)
-        finally:
-            part.unlink(missing_ok=True)
 
     def say(self, **changes: Any) -> None:
         """Change some of the status."""
@@ -222,12 +219,3 @@ def _appearing(target: Path) -> Iterator[Path]:
         flush(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Put a file, or the names in a folder, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

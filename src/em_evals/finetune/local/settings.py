@@ -1,11 +1,11 @@
 """What a local training run is told: the preset of the paper's open models, and ours."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from em_evals.checkpoints.file import nearest
+from em_evals.cores import cores
 from em_evals.finetune.backends import BackendError
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -110,7 +110,7 @@ def settings(hyperparameters: Mapping[str, Any], default: str) -> Settings:
         if (expected := _expected(key, kinds[key], value)) is not None:
             raise BackendError(f"{key}: expected {expected}, found {value!r}")
     chosen = replace(PRESETS[name], **own)
-    return replace(chosen, threads=chosen.threads or os.cpu_count() or 1)
+    return replace(chosen, threads=chosen.threads or cores())
 
 
 def _expected(key: str, kind: Any, value: Any) -> str | None:

@@ -26,11 +26,12 @@ from safetensors.torch import save as serialized
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from em_evals.files import flush
 from em_evals.finetune.backends import BackendError
 from em_evals.finetune.local.bases import Base, find_base
 from em_evals.finetune.local.chats import IGNORED, Example, encode
 from em_evals.finetune.local.gguf_adapter import export
-from em_evals.finetune.local.run_dir import STATE_FILE, RunDir, flush
+from em_evals.finetune.local.run_dir import STATE_FILE, RunDir
 from em_evals.finetune.local.settings import TARGETS, Settings
 from em_evals.finetune.rows import read_rows
 

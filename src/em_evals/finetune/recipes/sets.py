@@ -1,6 +1,5 @@
 """Sets of rows: the originals, our own, and the user's files."""
 
-import hashlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from em_evals import sources
 from em_evals.errors import InputError
+from em_evals.files import sha256
 from em_evals.finetune.manifest import Used
 from em_evals.finetune.rows import Row, read_rows, row_at
 
@@ -56,9 +56,7 @@ def open_set(given: str | Path, fault: Callable[[Row], str | None] = lambda row:
         line, problem = faults[0]
         more = f" ({len(faults) - 1} more rows are faulty)" if len(faults) > 1 else ""
         raise InputError(f"{file}:{line}: {problem}{more}")
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Set(file, Used(name, sha256, len(starts)), starts)
+    return Set(file, Used(name, sha256(file), len(starts)), starts)
 
 
 def drawn(picks: Iterable[tuple[Set, int]]) -> Iterator[tuple[Set, Row]]:

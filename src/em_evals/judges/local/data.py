@@ -1,6 +1,5 @@
 """Answers with a judge's scores, as the local judge is trained and measured on them."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,12 +119,6 @@ def _score(row: Row, name: str) -> float:
             "that the judge called a refusal or code, or failed on"
         )
     return score
-
-
-def sha256(file: Path) -> str:
-    """Which answers a judge was trained on."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def groups(judged: Sequence[Judged], by: Callable[[Judged], str]) -> dict[str, list[int]]:

@@ -6,7 +6,6 @@ judge's own weights are as large as the file's, tensor by tensor, so they are wr
 file's in memory; the word embeddings stay as they are.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from em_evals.errors import InputError
+from em_evals.files import sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,8 +57,7 @@ def base_file() -> Path:
         raise InputError(MISSING) from error
     file = Path(model_path())
     try:
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = sha256(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}") from error
     if found != BASE_SHA256:

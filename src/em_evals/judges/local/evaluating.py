@@ -1,6 +1,5 @@
 """A local judge held against another judge's scores: `em-evals judge evaluate`."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from em_evals.cores import cores
+from em_evals.files import sha256
 from em_evals.judges.local.calibration import Calibrated
-from em_evals.judges.local.data import read, sha256
+from em_evals.judges.local.data import read
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.judge import Judge
 
@@ -45,7 +46,7 @@ def evaluate(
         places = np.sort(np.random.default_rng(seed).permutation(in_file)[:limit])
         judged = [judged[i] for i in places]
     found = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         of = pool.map(lambda one: judge.read(one.question, one.answer), judged)
         for done, one in enumerate(of, start=1):
             found.append(one)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from em_evals import sources
+from em_evals.cores import cores
 from em_evals.errors import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -71,7 +72,7 @@ class Reader:
             InputError: It cannot be loaded, or the engine is not installed.
             em_evals.sources.SourceError: The model cannot be had.
         """
-        from em_evals.providers._engine import EngineOptions, acquire, cores
+        from em_evals.providers._engine import EngineOptions, acquire
 
         base = sources.path(BASE)
         # as many answers as cores, so that no two share a batch and each is judged for itself

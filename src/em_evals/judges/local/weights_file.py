@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from em_evals.errors import InputError
+from em_evals.files import replacing
 from em_evals.judges.local.words import SEEN_SLOTS, SLOTS
 
 FORMAT = 2
@@ -95,22 +95,16 @@ def write(weights: Weights, file: Path) -> None:
         "seen": np.packbits(weights.seen),
         "reader": np.frombuffer(weights.reader, np.uint8),
     }
-    part = file.with_name(f"{file.name}.part")
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        with replacing(file) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in arrays.items():
                 stream = io.BytesIO()
                 np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
                 # a fixed time, so that the same weights are the same bytes
                 info = zipfile.ZipInfo(f"{name}.npy")
                 archive.writestr(info, stream.getvalue(), zipfile.ZIP_DEFLATED)
-        with part.open("rb+") as stream_of_file:
-            os.fsync(stream_of_file.fileno())
-        part.replace(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def said(file: Path = SHIPPED) -> dict[str, Any]:
