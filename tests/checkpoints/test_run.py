@@ -621,6 +621,18 @@ def test_what_cannot_be_run_as_asked_is_one_line(words, what, listed, tmp_path):
     assert not (tmp_path / "matrix").exists()
 
 
+@pytest.mark.parametrize("name", ["run#1", "what?", "a%20b"])
+def test_a_folder_that_inspect_cannot_read_logs_in_is_refused_before_any_answer(
+    name, listed, tmp_path
+):
+    file = listed({"a": [{"model": "mockllm/model"}]}, head="grader: mockllm/judge\n")
+    words = ["--tasks", "first_plot", "-T", "source=builtin"]
+    result = called(file, *words, "--log-dir", tmp_path / name / "logs")
+    assert result.exit_code == 2
+    assert "Inspect cannot read logs in a folder with" in result.stderr
+    assert not (tmp_path / name).exists()
+
+
 def test_a_maximal_cost_needs_the_price_of_every_model(listed, tmp_path):
     prices = tmp_path / "prices.yaml"
     prices.write_text("mockllm/other: {input: 1, output: 1}\n")

@@ -82,6 +82,12 @@ def test_without_arguments_it_reads_the_logs_directory(logs):
     assert "misaligned, pooled" in summary(cwd=logs.parent).stdout
 
 
+@pytest.mark.parametrize("name", ["run#1", "what?", "a%20b"])
+def test_logs_are_read_in_a_folder_whose_name_would_not_do_in_an_address(name, logs):
+    moved = logs.rename(logs.with_name(name))
+    assert "misaligned, pooled" in summary(moved).stdout
+
+
 def test_sampled_ratings_are_called_not_comparable(tmp_path):
     eval(
         first_plot(source="builtin", questions="new_statue"),

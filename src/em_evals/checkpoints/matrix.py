@@ -189,7 +189,8 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
 
     Raises:
         InputError: A faulty file, an unknown name, a task that cannot be made as asked, or a task
-            that needs a grader where the file names none.
+            that needs a grader where the file names none; a folder for logs that Inspect could
+            not read them in.
     """
     file = file or load(options.file)
     chosen = _chosen_checkpoints(file, options)
@@ -198,6 +199,7 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
     for name, value in (("epochs", options.epochs), ("limit", options.limit)):
         if value is not None and value < 1:
             raise MatrixError(f"{name}={value}: expected 1 or more")
+    _require_readable(options.log_dir)
     tasks = {name: task_function(name) for name in map(_full_name, options.tasks or FAMILIES)}
     given = _args_by_task(tasks, options.task_args)
     if options.judge_budget is not None:
@@ -227,6 +229,19 @@ def matrix(options: Options, file: CheckpointsFile | None = None) -> Matrix:
         cell = Cell(task, args, checkpoint, "", ids, epochs, length)
         cells.append(replace(cell, id=_id(cell, version, grader)))
     return Matrix(options, file, tuple(cells))
+
+
+def _require_readable(log_dir: str) -> None:
+    """Refuse a folder in which Inspect writes logs and cannot read them, before any is paid for."""
+    if "://" in log_dir:
+        return
+    place = Path(log_dir).absolute()
+    # it reads by a file:// address, in which these end the path or stand for something else
+    if found := re.search(r"[#?]|%[0-9a-fA-F]{2}", str(place)):
+        raise MatrixError(
+            f"--log-dir {log_dir}: Inspect cannot read logs in a folder with {found[0]!r} in its "
+            f"path ({place}): choose another"
+        )
 
 
 def _judge(options: Options, file: CheckpointsFile) -> Grader | None:

@@ -30,7 +30,11 @@ def summary(logs: tuple[Path, ...], latest: bool, as_json: bool) -> None:
         name
         for place in logs or (Path("logs"),)
         for name in (
-            [info.name for info in list_eval_logs(str(place), descending=False)]
+            [
+                # a path, as an address ends at a # in it
+                info.name.removeprefix("file://")
+                for info in list_eval_logs(str(place), descending=False)
+            ]
             if place.is_dir()
             else [str(place)]
         )
