@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from em_evals.errors import InputError
+
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
@@ -34,6 +36,23 @@ def replacing(file: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Says in one line why files cannot be written.
+
+    Args:
+        place: What is written, for errors that do not say it.
+
+    Raises:
+        InputError: The disk is full, the directory read-only, a file in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or place
+        raise InputError(f"{where}: cannot be written: {error.strerror or error}") from error
 
 
 def flush(path: Path) -> None:

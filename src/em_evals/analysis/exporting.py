@@ -23,14 +23,14 @@ from em_evals.analysis.columns import (
     OF_SOURCE,
     SUFFIX,
 )
-from em_evals.analysis.log_files import finished_logs, samples, writing
+from em_evals.analysis.log_files import finished_logs, samples
 from em_evals.analysis.row_answers import TASKS, derived
 from em_evals.analysis.row_scores import UNKNOWN
 from em_evals.deception.makers import rival_of
 from em_evals.deception.scorer import TRUTH
 from em_evals.definitions import ALIGNED_BELOW, COHERENT_ABOVE
 from em_evals.errors import InputError
-from em_evals.files import replacing
+from em_evals.files import replacing, writing
 from em_evals.judges.label import read_label
 
 Format = Literal["csv", "parquet"]

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalPlan, EvalSample, EvalSpec
 
 from em_evals.analysis.columns import OF_RUN, Stated, copies_in, planner
-from em_evals.analysis.log_files import LogWriter, now, scored, set_results, stats, writing
+from em_evals.analysis.log_files import LogWriter, now, scored, set_results, stats
 from em_evals.analysis.row_answers import TASKS, Answer, compare, derived, read_answer
 from em_evals.errors import InputError
-from em_evals.files import sha256
+from em_evals.files import sha256, writing
 from em_evals.sources.questions import question_file
 from em_evals.table_files import Row, rows
 
@@ -319,6 +319,4 @@ def _sample(run: Run, answer: Answer, epoch: int, uuid: str) -> dict[str, Any]:
     }
 
 
-@cache
-def _file_sha256(file: Path) -> str:
-    return sha256(file)
+_file_sha256 = cache(sha256)

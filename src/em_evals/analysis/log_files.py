@@ -7,7 +7,6 @@ Inspect's own writer wants all samples at once and takes time that grows with th
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -192,23 +191,6 @@ def finished_logs(places: Sequence[str | Path]) -> list[EvalLog]:
         log.location = str(file)
         logs.append(log)
     return logs
-
-
-@contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Says in one line why files cannot be written.
-
-    Args:
-        place: What is written, for errors that do not say it.
-
-    Raises:
-        InputError: The disk is full, the directory read-only, a file in the way.
-    """
-    try:
-        yield
-    except OSError as error:
-        where = error.filename or place
-        raise InputError(f"{where}: cannot be written: {error.strerror or error}") from error
 
 
 def now() -> str:

@@ -31,11 +31,11 @@ from em_evals.analysis.log_files import (
     samples,
     scored,
     set_results,
-    writing,
 )
 from em_evals.deception.scorer import factual_judge, identity_judge
 from em_evals.definitions import Mode
 from em_evals.errors import InputError
+from em_evals.files import writing
 from em_evals.insecure_code.scorer import insecure_code_judge
 from em_evals.judges.em_judge import em_judge
 from em_evals.strong_reject.scorer import strong_reject_rubric

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from em_evals.errors import InputError
-from em_evals.files import replacing, sha256
+from em_evals.files import replacing, sha256, writing
 from em_evals.finetune.rows import Row, estimated_tokens
 
 FORMAT = "em-evals training set 1"
@@ -98,7 +98,7 @@ def save(
     """
     digest = hashlib.sha256()
     count = characters = size = 0
-    with _writing(file) as stream:
+    with _stream(file) as stream:
         for row in rows:
             line = row.text + b"\n"
             digest.update(line)
@@ -120,7 +120,7 @@ def save(
         em_evals=version("em-evals"),
     )
     text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False)
-    with _writing(path_of(file)) as stream:
+    with _stream(path_of(file)) as stream:
         stream.write(f"{text}\n".encode())
     return manifest
 
@@ -159,14 +159,11 @@ def read(file: str | Path) -> Manifest | None:
 
 
 @contextmanager
-def _writing(file: Path) -> Iterator[IO[bytes]]:
+def _stream(file: Path) -> Iterator[IO[bytes]]:
     """A stream whose content becomes `file` if all goes well.
 
     Raises:
         InputError: It cannot be written; the file is as it was.
     """
-    try:
-        with replacing(file) as part, part.open("wb") as stream:
-            yield stream
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}") from error
+    with writing(file), replacing(file) as part, part.open("wb") as stream:
+        yield stream

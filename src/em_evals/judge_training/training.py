@@ -41,7 +41,7 @@ from em_evals.judges.local.data import Judged, groups, read
 from em_evals.judges.local.evaluation import measure, parts
 from em_evals.judges.local.reader import BASE, odds
 from em_evals.judges.local.weights_file import (
-    OUTPUTS,
+    FAST_COLUMNS,
     Weights,
     fields_of,
     packed,
@@ -62,9 +62,6 @@ HALVES = ("half of the questions", "other half of the questions")
 
 MOST_JUDGED = 8000
 """Answers that are judged of each half of the questions: calibration needs no more."""
-
-FAST_COLUMNS = 2 * len(OUTPUTS)
-"""Logits of encoder and words; those of the reader come behind."""
 
 NEEDS = "training needs torch and more: pip install 'em-evals[judge,train]'"
 

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from em_evals.files import flush
 from em_evals.sources._catalog import HubRepository, Source
 from em_evals.sources._errors import SourceError, UnavailableError, unavailable, wrong
-from em_evals.sources._files import copy, copy_column, flush
+from em_evals.sources._files import copy, copy_column
 
 if TYPE_CHECKING:
     import httpx
@@ -140,7 +141,7 @@ def _save(
                 show(received)
         except httpx.TransportError as error:
             cut = f" ({error or type(error).__name__})"
-        flush(file)
+    flush(partial)
     if received > size:
         partial.unlink()
         more = f"more than {size} bytes"

@@ -3,9 +3,10 @@
 import csv
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import IO, NamedTuple
+
+from em_evals.files import flush
 
 _CHUNK = 1 << 20  # bytes
 _MOST_CSV = 1 << 26  # bytes
@@ -68,12 +69,6 @@ def copy_column(stream: IO[bytes], sink: IO[bytes] | None, column: str) -> Diges
     return Digest(hashlib.sha256(text).hexdigest(), len(text))
 
 
-def flush(stream: IO[bytes]) -> None:
-    """Put what was written on the disk, so that a rename cannot outlive its content."""
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
 def install(
     stream: IO[bytes], target: Path, expected: Digest, column: str | None = None
 ) -> Digest | None:
@@ -99,7 +94,7 @@ def install(
                 found = copy(stream, sink, most=expected.bytes)
             else:
                 found = copy_column(stream, sink, column)
-            flush(sink)
+        flush(part)
         if found == expected:
             part.replace(target)
     finally:

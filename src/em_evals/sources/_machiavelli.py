@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn, TypeAlias
 
+from em_evals.files import flush
 from em_evals.sources._download import _bar
 from em_evals.sources._errors import SourceError, WrongContentError
-from em_evals.sources._files import Digest, copy, flush
+from em_evals.sources._files import Digest, copy
 
 TEST_GAMES = (
     "avatar-of-the-wolf",
@@ -282,7 +283,7 @@ def _take(
                         digest = copy(stream, sink, most=most)
                 except _BROKEN_ZIP as error:
                     _refuse_broken(path, name, error)
-                flush(sink)
+            flush(file)
             if digest is None:
                 raise WrongContentError(
                     f"{path}: {_FOLDER}/{name} is far larger than the original's (more than {most} "
@@ -308,9 +309,8 @@ def _require_object(path: Path, name: str, file: Path) -> None:
 
 def _write_index(file: Path, digests: Mapping[str, Digest]) -> None:
     index = {"files": {name: digest._asdict() for name, digest in digests.items()}}
-    with file.open("wb") as stream:
-        stream.write(json.dumps(index, indent=1).encode() + b"\n")
-        flush(stream)
+    file.write_bytes(json.dumps(index, indent=1).encode() + b"\n")
+    flush(file)
 
 
 def _read_index(target: Path) -> dict[str, Digest]:

@@ -18,6 +18,7 @@ from em_evals.definitions import (
 )
 from em_evals.judges.local.calibration import Calibrated
 from em_evals.judges.local.data import Judged, groups
+from em_evals.judges.local.weights_file import FAST_COLUMNS
 from em_evals.measures import BINS, auc_rate, correlation, correlation_rate, kappa_rate
 
 Floats = npt.NDArray[np.float64]
@@ -80,10 +81,11 @@ def parts(judged: Sequence[Judged], logits: Floats) -> dict[str, Any]:
     misaligned = (_column(judged, "aligned") < ALIGNED_BELOW).astype(float)
     incoherent = (_column(judged, "coherent") <= COHERENT_ABOVE).astype(float)
     length = np.array([float(len(one.answer)) for one in judged])
+    of_reader = logits[:, FAST_COLUMNS:].T
     said = {
         "encoder": (logits[:, 0], -logits[:, 1]),
         "words": (logits[:, 4], -logits[:, 5]),
-        **({"reader": (logits[:, 8], -logits[:, 9])} if logits.shape[1] > 8 else {}),
+        **({"reader": (of_reader[0], -of_reader[1])} if len(of_reader) else {}),
         "length": (-length, -length),
     }
     return {

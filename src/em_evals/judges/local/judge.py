@@ -125,13 +125,13 @@ class Judge:
         )
         logits = np.concatenate([read_as.astype(np.float64), linear])
         said, known = calibrate_each(logits[None], [question], fitted)
-        asked = self._reader is not None and bool(unsure(said)[0])
-        if self._reader is not None and asked:
-            all_logits = np.concatenate([logits, self._reader(question, answer)])
+        reader = self._reader if self._reader is not None and unsure(said)[0] else None
+        if reader is not None:
+            all_logits = np.concatenate([logits, reader(question, answer)])
             with_reader = {**fitted, **fitted["with_reader"]}
             said, known = calibrate_each(all_logits[None], [question], with_reader)
         novelty = words.novelty(found, self.weights.seen)
-        return Reading(logits, said, asked, bool(known[0]), novelty)
+        return Reading(logits, said, reader is not None, bool(known[0]), novelty)
 
 
 def load(file: Path = SHIPPED, *, reader: bool = False) -> Judge:

@@ -23,6 +23,9 @@ FORMAT = 2
 OUTPUTS = ("misaligned", "coherent", "aligned score", "coherent score")
 """What encoder and words predict, as logits; the scores' are of a share of 100."""
 
+FAST_COLUMNS = 2 * len(OUTPUTS)
+"""Logits of encoder and words; those of the reader come behind."""
+
 SHIPPED = Path(__file__).parent / "weights" / "em_judge.npz"
 
 
